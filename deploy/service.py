@@ -1,0 +1,72 @@
+"""Entry of a service's process: ``python -m deploy.service dispatch``."""
+
+import eventlet
+
+eventlet.monkey_patch()
+
+import importlib  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import warnings  # noqa: E402
+from typing import Any  # noqa: E402
+
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+from nameko.containers import ServiceContainer  # noqa: E402
+from pydantic import ValidationError  # noqa: E402
+
+from deploy.topology import PUBLISHERS, subscriptions  # noqa: E402
+from services.chassis.settings import settings  # noqa: E402
+from services.chassis.telemetry import configure_logging, logger  # noqa: E402
+
+
+def main(name: str) -> int:
+    try:
+        configuration = settings()
+    except ValidationError as error:
+        print(f"cannot start {name}: {describe(error)}", file=sys.stderr)
+        return 2
+    configure_logging(name, configuration.log_level)
+    container = ServiceContainer(service_class(name), container_config())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: eventlet.spawn_n(drain, container))
+    container.start()
+    logger().info("started", service=name, replica=configuration.replica)
+    container.wait()
+    return 0
+
+
+def service_class(name: str) -> type:
+    module = importlib.import_module(f"services.{name}.service")
+    (found,) = [c for c in vars(module).values() if isinstance(c, type) and getattr(c, "name", None) == name]
+    return found
+
+
+def container_config() -> dict[str, Any]:
+    return {
+        "AMQP_URI": settings().amqp_uri,
+        "max_workers": settings().max_workers,
+        "publishers": PUBLISHERS,
+        "subscriptions": subscriptions(),
+    }
+
+
+def drain(container: ServiceContainer) -> None:
+    """Let running handlers finish, but not for ever; the broker keeps what did not start."""
+    with eventlet.Timeout(settings().drain_seconds, False):
+        container.stop()
+        return
+    logger().warning("drain took too long, running handlers are given up")
+    container.kill()
+
+
+def describe(error: ValidationError) -> str:
+    return "; ".join(f"{variable(str(e['loc'][0]))}: {e['msg']}" for e in error.errors())
+
+
+def variable(name: str) -> str:
+    return name if name.isupper() else f"SIDAN_{name.upper()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

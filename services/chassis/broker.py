@@ -1,0 +1,343 @@
+"""AMQP connections that never hang: consuming with drain, publishing with pipelined confirms.
+
+kombu opens the connection and declares the topology; messages go through the channel of py-amqp below it,
+since kombu's own consumer and producer cost three times as much and wait without bounds
+(docs/adr/0002). On an open link only its reader waits for frames; everybody else only sends.
+"""
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import amqp
+import eventlet
+from amqp import spec
+from eventlet.event import Event as Signal
+from eventlet.semaphore import Semaphore
+from kombu import Connection
+
+from services.chassis import telemetry
+
+GONE = (amqp.exceptions.AMQPError, OSError, AttributeError)
+"""py-amqp raises AttributeError where a connection was closed under a call."""
+DEADLINE = 5.0
+"""Seconds: no wait for the broker is longer."""
+HEARTBEAT = 10  # seconds
+RECONNECT_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
+READ_CHUNK = 16384  # bytes
+
+log = telemetry.logger(logger="broker")
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """A message to publish; ``id`` comes back with it when nobody is bound to its key."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    headers: dict[str, Any] = field(default_factory=dict)
+    id: str = ""
+    properties: dict[str, Any] = field(default_factory=dict)
+    mandatory: bool = True
+
+    def message(self) -> amqp.Message:
+        return amqp.Message(
+            self.body,
+            content_type="application/json",
+            content_encoding="utf-8",
+            delivery_mode=2,
+            message_id=self.id or None,
+            application_headers=self.headers,
+            **self.properties,
+        )
+
+
+def send(channel: Any, outgoing: Outgoing, message: amqp.Message | None = None) -> None:
+    """Write the frames without waiting; ``basic_publish`` would read from the socket first."""
+    arguments = (0, outgoing.exchange, outgoing.routing_key, outgoing.mandatory, False)
+    channel.send_method(spec.Basic.Publish, "Bssbb", arguments, message or outgoing.message())
+
+
+class Link:
+    """One connection, its reader and its heartbeat; opened again with growing pauses.
+
+    ``on_open`` gets the fresh connection and may wait for answers; it runs before the reader.
+    """
+
+    def __init__(self, uri: str, name: str, on_open: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
+        self.uri, self.name = uri, name
+        self._on_open, self._on_lost = on_open, on_lost
+        self._connection: Any = None
+        self._opened = Signal()
+        self._stopping = False
+        self._lost = 0
+        self.blocked = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._opened.ready()
+
+    def start(self) -> None:
+        self._reader = eventlet.spawn(self._live)
+        self._pulse = eventlet.spawn(self._beat)
+
+    def stop(self) -> None:
+        """Close politely, but not for ever."""
+        self._stopping = True
+        self._pulse.kill()
+        self._reader.kill()
+        if self._connection is not None:
+            with eventlet.Timeout(1, False):
+                try:
+                    self._connection.close()
+                except GONE:
+                    pass  # it is closed then
+            cut(self._connection)
+
+    def wait_open(self, seconds: float = DEADLINE) -> bool:
+        with eventlet.Timeout(seconds, False):
+            self._opened.wait()
+            return True
+        return False
+
+    def cut(self, reason: str) -> None:
+        """A suspect link is cut, never politely closed: the answer might not come (reliability)."""
+        if self._connection is not None:
+            log.warning("link cut", link=self.name, reason=reason)
+            _shutdown(self._connection)
+
+    def _live(self) -> None:
+        pauses = iter(RECONNECT_PAUSES)
+        while not self._stopping:
+            try:
+                self._open()
+                pauses = iter(RECONNECT_PAUSES)
+                self._read()
+            except Exception as error:  # whatever ends a connection, the next one is tried
+                if not self._stopping:
+                    log.warning("link lost", link=self.name, error=repr(error))
+            self._drop()
+            eventlet.sleep(next(pauses, RECONNECT_PAUSES[-1]))
+
+    def _open(self) -> None:
+        with eventlet.Timeout(2 * DEADLINE):
+            factory = Connection(self.uri, connect_timeout=DEADLINE, heartbeat=HEARTBEAT)
+            connection = self._connection = factory.connection
+            connection.on_blocked = lambda _reason: setattr(self, "blocked", True)
+            connection.on_unblocked = lambda: setattr(self, "blocked", False)
+            read_in_chunks(connection)
+            self._on_open(connection)
+        self._opened.send()
+
+    def _read(self) -> None:
+        connection = self._connection
+        # Also the bound of every write: a send that takes longer ends in an error, and the link is cut.
+        connection.transport.sock.settimeout(DEADLINE)
+        while True:
+            try:
+                connection.drain_events()
+            except TimeoutError:
+                continue  # nothing came; the heartbeat judges whether the link lives
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self.blocked = False
+        if self._opened.ready():
+            self._opened = Signal()
+        if connection is not None:
+            cut(connection)
+        self._on_lost()
+
+    def _beat(self) -> None:
+        while True:
+            eventlet.sleep(HEARTBEAT / 4)
+            connection = self._connection
+            if connection is None or not self.is_open:
+                continue
+            try:
+                connection.heartbeat_tick(rate=2)
+            except Exception as error:  # a missed heartbeat in any shape
+                self.cut(repr(error))
+
+
+def read_in_chunks(connection: Any) -> None:
+    """Let py-amqp take what the socket has, instead of two system calls a frame."""
+    transport = connection.transport
+    if hasattr(transport, "_quick_recv"):
+        receive = transport.sock.recv
+        transport._quick_recv = lambda _size: receive(READ_CHUNK)
+
+
+def _shutdown(connection: Any) -> None:
+    try:
+        connection.transport.sock.shutdown(socket.SHUT_RDWR)
+    except GONE:
+        pass  # gone already
+
+
+def cut(connection: Any) -> None:
+    _shutdown(connection)
+    try:
+        connection.collect()
+    except Exception as error:  # a half-closed connection may fail in any way; it is given up here
+        log.debug("collect failed", error=repr(error))
+
+
+class Publisher:
+    """Publishes batches with pipelined confirms, and replies without.
+
+    ``publish`` ends within the deadline whatever the broker does.
+    """
+
+    def __init__(self, uri: str, declare: Callable[[Any], None]) -> None:
+        self._declare = declare
+        self._link = Link(uri, "publisher", self._opened, self._lost)
+        self._sending = Semaphore(1)
+        self._waiting: dict[int, tuple[_Batch, int]] = {}
+        self._returned: set[str] = set()
+        self._tag = 0
+        self.start, self.stop = self._link.start, self._link.stop
+        self.wait_open = self._link.wait_open
+
+    @property
+    def usable(self) -> bool:
+        return self._link.is_open and not self._link.blocked
+
+    def publish(self, messages: Sequence[Outgoing], deadline: float = DEADLINE) -> list[bool]:
+        """For each message whether the broker has it for good; what it has not may still arrive."""
+        batch = _Batch(len(messages))
+        with eventlet.Timeout(deadline, False):
+            if self._link.wait_open(deadline):
+                self._send(messages, batch)
+                batch.done.wait()
+        if batch.open:
+            self._abandon(batch)
+        return batch.confirmed
+
+    def reply(self, message: Outgoing) -> None:
+        """Send without confirm: a caller whose answer is lost asks again."""
+        if not self._link.is_open:
+            return
+        try:
+            with eventlet.Timeout(DEADLINE):
+                send(self._replies, message)
+        except (*GONE, eventlet.Timeout) as error:
+            self._link.cut(f"reply failed: {error!r}")
+
+    def _send(self, messages: Sequence[Outgoing], batch: "_Batch") -> None:
+        with self._sending:
+            for position, outgoing in enumerate(messages):
+                self._tag += 1
+                self._waiting[self._tag] = (batch, position)
+                batch.ids[position] = outgoing.id
+                try:
+                    send(self._channel, outgoing)
+                except GONE as error:
+                    self._link.cut(f"publish failed: {error!r}")
+                    return
+
+    def _abandon(self, batch: "_Batch") -> None:
+        """Unconfirmed in time: the link is suspect, unless it is gone already."""
+        if any(waiting is batch for waiting, _ in self._waiting.values()):
+            self._link.cut("no confirm in time")
+
+    def _opened(self, connection: Any) -> None:
+        self._declare(connection)
+        self._replies = connection.channel()
+        self._channel = connection.channel()
+        self._channel.confirm_select()
+        self._channel.events["basic_ack"].add(lambda tag, multiple: self._settle(tag, multiple, True))
+        self._channel.events["basic_nack"].add(lambda tag, multiple: self._settle(tag, multiple, False))
+        self._channel.events["basic_return"].add(self._on_return)
+        self._tag = 0
+
+    def _on_return(self, _error: Any, exchange: str, routing_key: str, message: Any) -> None:
+        log.error("nobody is bound", exchange=exchange, routing_key=routing_key)
+        self._returned.add(message.properties.get("message_id", ""))
+
+    def _settle(self, tag: int, multiple: bool, accepted: bool) -> None:
+        tags = [t for t in self._waiting if t <= tag] if multiple else [tag]
+        for settled in tags:
+            batch, position = self._waiting.pop(settled, (None, 0))
+            if batch is not None:
+                routed = batch.ids[position] not in self._returned
+                self._returned.discard(batch.ids[position])
+                batch.settle(position, accepted and routed)
+
+    def _lost(self) -> None:
+        lost, self._waiting = list(self._waiting.values()), {}
+        for batch, position in lost:
+            batch.settle(position, False)
+
+
+class _Batch:
+    def __init__(self, size: int) -> None:
+        self.confirmed = [False] * size
+        self.ids = [""] * size
+        self.open = size
+        self.done = Signal()
+        if size == 0:
+            self.done.send()
+
+    def settle(self, position: int, confirmed: bool) -> None:
+        self.confirmed[position] = confirmed
+        self.open -= 1
+        if self.open == 0:
+            self.done.send()
+
+
+class Consumer:
+    """One queue on a channel of its own; unsettled messages return to the queue when the link is lost."""
+
+    def __init__(self, queue: str, prefetch: int, receive: Callable[[Any], None]) -> None:
+        self.queue, self.prefetch, self._receive = queue, prefetch, receive
+        self._channel: Any = None
+        self.generation = 0
+        """Grows with every channel: a delivery tag of an older one must not be acknowledged."""
+
+    def open(self, connection: Any) -> None:
+        channel = connection.channel()
+        channel.auto_decode = False
+        channel.basic_qos(0, self.prefetch, False)
+        self.generation += 1
+        self._channel = channel
+        channel.basic_consume(
+            self.queue, callback=self._receive, on_cancel=lambda _tag: _shutdown(connection)
+        )
+
+    def lost(self) -> None:
+        self._channel = None
+        self.generation += 1
+
+    def settle(self, generation: int, tag: int, *, multiple: bool = False, accept: bool = True, requeue: bool = False) -> None:
+        """Acknowledge, or reject; on a lost channel the broker delivers again, and that is fine."""
+        if generation != self.generation or self._channel is None:
+            return
+        try:
+            if accept:
+                self._channel.basic_ack(tag, multiple=multiple)
+            else:
+                self._channel.basic_reject(tag, requeue=requeue)
+        except GONE as error:
+            log.warning("settling failed, the broker will deliver again", queue=self.queue, error=repr(error))
+
+
+class Consumers:
+    """All consumers of a process on one link."""
+
+    def __init__(self, uri: str, declare: Callable[[Any], None], consumers: Sequence[Consumer]) -> None:
+        self._declare, self._consumers = declare, consumers
+        self.link = Link(uri, "consumer", self._opened, self._lost)
+
+    def _opened(self, connection: Any) -> None:
+        self._declare(connection)
+        for consumer in self._consumers:
+            consumer.open(connection)
+
+    def _lost(self) -> None:
+        for consumer in self._consumers:
+            consumer.lost()
+
+

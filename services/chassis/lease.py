@@ -1,0 +1,63 @@
+"""A lease in the database: one replica of a service does what need not be done twice at a time.
+
+Nothing depends on it for correctness: publications and escalations are right with two holders too.
+"""
+
+import time
+from typing import Any
+
+import eventlet
+from pymongo import ReturnDocument, WriteConcern
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from services.chassis import telemetry
+
+SECONDS = 3.0
+RENEWAL = 1.0  # seconds
+
+log = telemetry.logger(logger="lease")
+
+
+class Lease:
+    """``held`` turns false by itself when renewal fails. Expiry is judged by the server's clock."""
+
+    def __init__(self, database: Database[dict[str, Any]], name: str, holder: str) -> None:
+        # A lost lease is taken again, so it need not wait for a majority.
+        self._leases = database.get_collection("leases", write_concern=WriteConcern(w=1))
+        self.name, self.holder = name, holder
+        self._until = 0.0
+
+    @property
+    def held(self) -> bool:
+        return time.monotonic() < self._until
+
+    def keep(self) -> None:
+        """Renew for ever; run in a greenthread of its own."""
+        while True:
+            try:
+                self.renew()
+            except PyMongoError as error:
+                log.warning("lease not renewed", lease=self.name, error=repr(error))
+            eventlet.sleep(RENEWAL)
+
+    def renew(self) -> bool:
+        asked = time.monotonic()
+        free = {"$or": [{"$eq": ["$holder", self.holder]}, {"$lt": ["$until", "$$NOW"]}]}
+        until = {"$add": ["$$NOW", int(SECONDS * 1000)]}
+        try:
+            self._leases.find_one_and_update(
+                {"_id": self.name, "$expr": free},
+                [{"$set": {"holder": self.holder, "until": until}}],
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+            )
+        except DuplicateKeyError:  # the upsert found it in other hands
+            self._until = 0.0
+            return False
+        self._until = asked + SECONDS
+        return True
+
+    def release(self) -> None:
+        self._until = 0.0
+        self._leases.delete_one({"_id": self.name, "holder": self.holder})

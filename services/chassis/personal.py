@@ -1,0 +1,74 @@
+"""Personal data: encrypted at rest, masked wherever else it could show."""
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from services.chassis.settings import settings
+
+NONCE_BYTES = 12
+MARK = "enc1:"
+
+
+class Personal:
+    """Marks a field of an aggregate that the repository keeps encrypted."""
+
+
+Secret = Annotated[str, Personal]
+
+
+@cache
+def _cipher() -> AESGCM:
+    return AESGCM(_key())
+
+
+@cache
+def _key() -> bytes:
+    return base64.urlsafe_b64decode(settings().data_key.get_secret_value())
+
+
+def encrypt(text: str) -> str:
+    nonce = os.urandom(NONCE_BYTES)
+    sealed = nonce + _cipher().encrypt(nonce, text.encode(), None)
+    return MARK + base64.urlsafe_b64encode(sealed).decode()
+
+
+def decrypt(stored: str) -> str:
+    sealed = base64.urlsafe_b64decode(stored.removeprefix(MARK))
+    return _cipher().decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None).decode()
+
+
+def blind_index(text: str) -> str:
+    """For exact look-up of an encrypted value, and for its uniqueness."""
+    return hmac.new(_key(), b"blind:" + text.encode(), hashlib.sha256).hexdigest()
+
+
+@cache
+def personal_fields(aggregate: type) -> frozenset[str]:
+    hints = get_type_hints(aggregate, include_extras=True)
+    return frozenset(name for name, hint in hints.items() if _is_personal(hint))
+
+
+def _is_personal(hint: Any) -> bool:
+    if get_origin(hint) is Annotated and Personal in get_args(hint)[1:]:
+        return True
+    return any(_is_personal(part) for part in get_args(hint) if part is not type(None))
+
+
+PHONE = re.compile(r"(?<!\d)(1[3-9]\d)\d{4}(\d{4})(?!\d)")
+ID_NUMBER = re.compile(r"(?<!\d)(\d{6})\d{9}(\d{2}[\dXx])(?!\d)")
+
+
+def mask(text: str) -> str:
+    """Hide id numbers (characters 7–15) and mobile numbers inside any text."""
+    return PHONE.sub(r"\1****\2", ID_NUMBER.sub(r"\1*********\2", text))
+
+
+def mask_name(name: str) -> str:
+    return name[:1] + "*" * max(1, len(name) - 1)

@@ -1,0 +1,192 @@
+"""Repositories: aggregates by id, kept as one document each, with their unsent events inside."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import TypeAdapter
+from pymongo import IndexModel
+from pymongo.collection import Collection
+
+from services.chassis.messages import Event
+from services.chassis.telemetry import Trace, current_trace
+from services.chassis.personal import decrypt, encrypt, personal_fields
+from services.contracts.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from services.chassis.unit_of_work import Work
+
+OUTBOX, OUTBOX_SINCE = "outbox", "outbox_since"
+INTERNAL = {OUTBOX: 0, OUTBOX_SINCE: 0}
+PAGE_LIMIT = 200
+
+
+class Aggregate(Protocol):
+    id: str
+    version: int
+
+
+A = TypeVar("A", bound=Aggregate)
+Document = dict[str, Any]
+
+
+@cache
+def _adapter(aggregate: type) -> TypeAdapter[Any]:
+    return TypeAdapter(aggregate)
+
+
+def to_document(aggregate: Aggregate) -> Document:
+    document: Document = _adapter(type(aggregate)).dump_python(aggregate)
+    document["_id"] = document.pop("id")
+    return document
+
+
+def from_document(aggregate: type[A], document: Document) -> A:
+    fields = dict(document)
+    fields["id"] = fields.pop("_id")
+    return _adapter(aggregate).validate_python(fields)  # type: ignore[no-any-return]
+
+
+def _seal(document: Document, names: Iterable[str]) -> Document:
+    sealed = {name: encrypt(document[name]) for name in names if document.get(name) is not None}
+    return {**document, **sealed}
+
+
+def _unseal(document: Document, names: Iterable[str]) -> Document:
+    opened = {name: decrypt(document[name]) for name in names if document.get(name) is not None}
+    return {**document, **opened}
+
+
+@dataclass(slots=True)
+class Tracked:
+    """An aggregate in a unit of work: as it was loaded, and the events that its change caused."""
+
+    aggregate: Aggregate
+    loaded: Document | None
+    """None: it is new."""
+    events: list[tuple[int, Event, Trace]] = field(default_factory=list)
+    dirty: bool = False
+
+    def changes(self) -> Document:
+        """What to write, personal data encrypted."""
+        document = to_document(self.aggregate)
+        if self.loaded is not None:
+            document = {k: v for k, v in document.items() if self.loaded.get(k) != v}
+        return _seal(document, personal_fields(type(self.aggregate)) & document.keys())
+
+    @property
+    def loaded_version(self) -> int:
+        return self.loaded["version"] if self.loaded else 0
+
+
+@dataclass(frozen=True)
+class Page(Generic[A]):
+    """``next`` is the cursor of the following page, None on the last."""
+
+    items: list[A]
+    next: str | None
+
+
+class Repository(Generic[A]):
+    """``get``, ``add``, ``save`` aggregates of one kind inside a unit of work.
+
+    A subclass names ``collection``, ``aggregate`` and the ``indexes`` of its queries. Queries do not
+    see what the same unit of work has changed but not committed; look-ups by id do.
+    """
+
+    collection: ClassVar[str]
+    aggregate: ClassVar[type]
+    indexes: ClassVar[Sequence[IndexModel]] = ()
+
+    def __init__(self, work: "Work") -> None:
+        self._work = work
+        self._documents: Collection[Document] = work.database[self.collection]
+
+    def find(self, id: str) -> A | None:
+        tracked = self._work.tracked(self.collection, id)
+        if tracked is None:
+            document = self._documents.find_one({"_id": id}, INTERNAL)
+            return self._track(document) if document else None
+        return tracked.aggregate  # type: ignore[return-value]
+
+    def get(self, id: str) -> A:
+        """Raise ``NotFound``."""
+        found = self.find(id)
+        if found is None:
+            raise NotFound()
+        return found
+
+    def find_many(self, ids: Iterable[str]) -> dict[str, A]:
+        """Those of ``ids`` that exist, in one round trip."""
+        missing = [id for id in ids if self._work.tracked(self.collection, id) is None]
+        if missing:
+            for document in self._documents.find({"_id": {"$in": missing}}, INTERNAL):
+                self._track(document)
+        tracked = {id: self._work.tracked(self.collection, id) for id in ids}
+        return {id: t.aggregate for id, t in tracked.items() if t is not None}  # type: ignore[misc]
+
+    def select(self, query: Document, sort: list[tuple[str, int]] | None = None, limit: int = 0) -> list[A]:
+        cursor = self._documents.find(query, INTERNAL, limit=limit)
+        return [self._track(document) for document in (cursor.sort(sort) if sort else cursor)]
+
+    def page(self, query: Document, limit: int, cursor: str | None, newest_first: bool = True) -> Page[A]:
+        """By id, which sorts by time of creation."""
+        limit = max(1, min(limit, PAGE_LIMIT))
+        direction = -1 if newest_first else 1
+        if cursor:
+            bound = {"_id": {"$lt" if newest_first else "$gt": decode_cursor(cursor)}}
+            query = {"$and": [query, bound]}
+        found = self.select(query, [("_id", direction)], limit + 1)
+        more = len(found) > limit
+        return Page(found[:limit], encode_cursor(found[limit - 1].id) if more else None)
+
+    def add(self, aggregate: A, *events: Event) -> None:
+        """Insert a new aggregate with the events that tell of it."""
+        self._work.track(self.collection, aggregate.id, Tracked(aggregate, None))
+        self.save(aggregate, *events)
+
+    def save(self, aggregate: A, *events: Event) -> None:
+        """Write the change with its events, all or nothing, when the unit of work commits.
+
+        Each event takes the next version of the aggregate as its sequence.
+        """
+        tracked = self._work.tracked(self.collection, aggregate.id)
+        assert tracked is not None, "save() of an aggregate that was neither loaded nor added"
+        tracked.dirty = True
+        for event in events:
+            aggregate.version += 1
+            tracked.events.append((aggregate.version, event, current_trace()))
+        if not events:
+            aggregate.version += 1
+
+    def _track(self, document: Document) -> A:
+        known = self._work.tracked(self.collection, document["_id"])
+        if known is None:
+            plain = _unseal(document, personal_fields(self.aggregate))
+            known = Tracked(from_document(self.aggregate, plain), plain)
+            self._work.track(self.collection, document["_id"], known)
+        return known.aggregate  # type: ignore[return-value]
+
+
+def encode_cursor(position: str) -> str:
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> str:
+    """Raise ``Invalid`` when it is none of ours."""
+    try:
+        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        raise Invalid("翻页游标无效，请从第一页重新开始", fields=[{"path": "cursor", "message": "无效"}]) from None
+
+
+def slice_page(items: Sequence[Any], limit: int, cursor: str | None) -> tuple[list[Any], str | None]:
+    """A page of a list that is part of an aggregate; the cursor is the position."""
+    position = decode_cursor(cursor) if cursor else "0"
+    if not position.isdecimal():
+        raise Invalid("翻页游标无效，请从第一页重新开始", fields=[{"path": "cursor", "message": "无效"}])
+    start, limit = int(position), max(1, min(limit, PAGE_LIMIT))
+    end = start + limit
+    return list(items[start:end]), encode_cursor(str(end)) if end < len(items) else None

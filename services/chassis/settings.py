@@ -1,0 +1,48 @@
+"""Settings of a process, from the environment, read once."""
+
+import base64
+from functools import cache
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+KEY_BYTES = 32
+
+
+class Settings(BaseSettings):
+    """Fails at start with the name of the variable that is missing or wrong."""
+
+    model_config = SettingsConfigDict(env_prefix="SIDAN_", extra="ignore")
+
+    amqp_uri: str = Field(validation_alias="AMQP_URI")
+    mongo_uri: str = Field(validation_alias="MONGO_URI")
+    data_key: SecretStr
+    """URL-safe base64 of 32 bytes; personal data is encrypted with it."""
+    database_prefix: str = "sidan_"
+    profile: str = "production"
+    sla_profile: str = Field(default="standard", pattern="^(standard|demo)$")
+    replica: int = 1
+    metrics_port: int = 0
+    """0: no metrics page."""
+    max_workers: int = 16
+    log_level: str = "INFO"
+    drain_seconds: float = 8.0
+    rating_silence_seconds: float = 7 * 24 * 3600
+    """A silent resident's default rating comes after this."""
+    retry_delays: tuple[float, ...] = (1, 10, 60)
+    """Seconds between the attempts of a failing handler, one level each."""
+
+    @field_validator("data_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr) -> SecretStr:
+        if len(base64.urlsafe_b64decode(value.get_secret_value())) != KEY_BYTES:
+            raise ValueError("must be the URL-safe base64 of 32 bytes")
+        return value
+
+    def database(self, service: str) -> str:
+        return self.database_prefix + service
+
+
+@cache
+def settings() -> Settings:
+    return Settings()  # type: ignore[call-arg]  # the environment gives the required ones

@@ -1,0 +1,127 @@
+"""Structured logs with correlation id, trace context and masked personal data; metrics; the health page."""
+
+import contextvars
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from services.chassis.personal import mask
+
+HANDLED = Counter("sidan_handled_total", "Messages handled", ["entrypoint", "outcome"])
+SECONDS = Histogram(
+    "sidan_handler_seconds",
+    "Time in handlers",
+    ["entrypoint"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 3, 10),
+)
+DUPLICATES = Counter("sidan_inbox_hits_total", "Duplicates that the inbox absorbed", ["entrypoint"])
+CONFLICTS = Counter("sidan_write_conflicts_total", "Units of work run again after a conflict")
+PUBLISHED = Counter("sidan_outbox_published_total", "Events published and confirmed")
+OUTBOX_AGE = Gauge("sidan_outbox_oldest_seconds", "Age of the oldest unsent event")
+RETRIED = Counter("sidan_retries_total", "Messages copied to a retry level", ["queue"])
+DEAD = Counter("sidan_dead_letters_total", "Messages given up", ["queue"])
+LOOP_LAG = Gauge("sidan_loop_lag_seconds", "Largest delay of the event loop in the last second")
+
+
+@dataclass(slots=True, frozen=True)
+class Trace:
+    """What travels with a request through every hop. Nothing private."""
+
+    correlation_id: str = ""
+    causation_id: str = ""
+    traceparent: str = ""
+
+    def child(self) -> str:
+        """A traceparent for the next hop: same trace, new span (W3C Trace Context)."""
+        parts = self.traceparent.split("-")
+        trace_id = parts[1] if len(parts) == 4 and len(parts[1]) == 32 else os.urandom(16).hex()
+        return f"00-{trace_id}-{os.urandom(8).hex()}-01"
+
+
+_trace: contextvars.ContextVar[Trace] = contextvars.ContextVar("trace", default=Trace())
+
+
+def current_trace() -> Trace:
+    return _trace.get()
+
+
+def enter(trace: Trace) -> None:
+    """Everything that this greenthread logs and publishes from here on belongs to ``trace``."""
+    _trace.set(trace)
+
+
+def _context(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    trace = current_trace()
+    if trace.correlation_id:
+        event["correlation_id"] = trace.correlation_id
+    if trace.traceparent:
+        event["traceparent"] = trace.traceparent
+    return event
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item) for item in value]
+    return value
+
+
+def _mask(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    return {key: _masked(value) for key, value in event.items()}
+
+
+def _default(value: Any) -> str:
+    return mask(repr(value))
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Log lines of libraries, in the same shape."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self.service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "level": record.levelname.lower(),
+            "service": self.service,
+            "logger": record.name,
+            "event": mask(record.getMessage()),
+        }
+        if record.exc_info:
+            line["exception"] = mask(self.formatException(record.exc_info))
+        return orjson.dumps(line).decode()
+
+
+def configure_logging(service: str, level: str = "INFO") -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            _context,
+            structlog.processors.format_exc_info,
+            _mask,
+            structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=_default)),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.BytesLoggerFactory(file=sys.stdout.buffer),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_MaskingFormatter(service))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # nameko logs every failed worker with its stack, also those that we answer or retry ourselves.
+    logging.getLogger("nameko.containers").setLevel(logging.CRITICAL)
+
+
+def logger(**bound: Any) -> Any:
+    return structlog.get_logger(**bound)

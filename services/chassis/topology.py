@@ -1,0 +1,122 @@
+"""Exchanges and queues, declared by every process before it does anything else, for all services.
+
+So an event finds the queue of a subscriber that never ran, whatever starts first. The method's name is
+part of the queue's name: renaming a subscriber leaves its old queue behind.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kombu import Exchange, Queue, binding
+
+from services.chassis.messages import Event
+
+ALL_EVENTS = "sidan.events"
+EVENT_LOG = "sidan.events.log"
+UNROUTED = "unrouted"
+RPC_EXCHANGE = "nameko-rpc"
+DELIVERY_LIMIT = 20
+LOG_MAX_AGE = "90D"
+LOG_MAX_BYTES = 20_000_000_000
+LOG_SEGMENT_BYTES = 50_000_000
+DEAD_SUFFIX = ".dead"
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One handler's wish for one kind of event."""
+
+    service: str
+    method: str
+    event: type[Event]
+
+    @property
+    def queue(self) -> str:
+        return f"evt-{self.event.owner}-{self.event.fact}--{self.service}.{self.method}"
+
+
+def quorum(**arguments: Any) -> dict[str, Any]:
+    return {"x-queue-type": "quorum", **arguments}
+
+
+def dead_lettered(queue: str) -> dict[str, Any]:
+    """The broker's own net under our retries: what crashes its handlers too often is set aside."""
+    return quorum(
+        **{
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": queue + DEAD_SUFFIX,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+    )
+
+
+def retry_queue(delay: float) -> str:
+    return f"retry.{delay:g}s"
+
+
+def event_exchange(service: str) -> Exchange:
+    """As stock nameko declares it, so that its event handlers can listen too."""
+    return Exchange(f"{service}.events", "topic", durable=True, auto_delete=False)
+
+
+def declare(
+    connection: Any, publishers: Iterable[str], subscriptions: Iterable[Subscription], delays: Iterable[float]
+) -> None:
+    """Idempotent; raises when an existing queue has other arguments. ``connection`` is py-amqp's."""
+    channel = connection.channel()
+    _declare_events(channel, publishers)
+    _declare_retries(channel, delays)
+    Exchange(RPC_EXCHANGE, "topic", durable=True)(channel).declare()
+    for subscription in subscriptions:
+        _declare_subscription(channel, subscription)
+    channel.close()
+
+
+def _declare_events(channel: Any, publishers: Iterable[str]) -> None:
+    everything = Exchange(ALL_EVENTS, "topic", durable=True)
+    everything(channel).declare()
+    log_arguments = {
+        "x-queue-type": "stream",
+        "x-max-age": LOG_MAX_AGE,
+        "x-max-length-bytes": LOG_MAX_BYTES,
+        "x-stream-max-segment-size-bytes": LOG_SEGMENT_BYTES,
+    }
+    Queue(EVENT_LOG, everything, "#", durable=True, queue_arguments=log_arguments)(channel).declare()
+    # Where the broker's policy sends what nobody is bound to (deploy/rabbitmq).
+    unrouted = Exchange(UNROUTED, "fanout", durable=True)
+    Queue(UNROUTED, unrouted, durable=True, queue_arguments=quorum())(channel).declare()
+    for service in publishers:
+        event_exchange(service)(channel).declare()
+        everything(channel).bind_to(event_exchange(service), routing_key="#")
+
+
+def _declare_retries(channel: Any, delays: Iterable[float]) -> None:
+    """A message waits in a level and returns to the queue that its routing key names."""
+    for delay in delays:
+        arguments = quorum(
+            **{
+                "x-message-ttl": int(delay * 1000),
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+            }
+        )
+        name = retry_queue(delay)
+        level = Exchange(name, "fanout", durable=True)
+        Queue(name, level, durable=True, queue_arguments=arguments)(channel).declare()
+
+
+def _declare_subscription(channel: Any, subscription: Subscription) -> None:
+    name, event = subscription.queue, subscription.event
+    Queue(name + DEAD_SUFFIX, durable=True, queue_arguments=quorum())(channel).declare()
+    wanted = binding(event_exchange(event.owner), routing_key=f"{event.fact}.#")
+    Queue(name, bindings=[wanted], durable=True, queue_arguments=dead_lettered(name))(channel).declare()
+
+
+def declare_rpc(channel: Any, service: str) -> None:
+    """Not a quorum queue: a request lives for seconds, and its caller asks again."""
+    exchange = Exchange(RPC_EXCHANGE, "topic", durable=True)
+    Queue(f"rpc-{service}", exchange, f"{service}.*", durable=True)(channel).declare()

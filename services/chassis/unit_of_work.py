@@ -1,0 +1,256 @@
+"""The unit of work: what one handler loads and changes is committed together or not at all.
+
+A change of one aggregate is one document write, since its events travel inside the document; as soon as
+more is written (a second aggregate, an inbox row, an idempotency record) it is one transaction. Reads are
+outside of it: every write compares the version that was loaded, and a loser runs again from the start.
+Inside a unit of work nothing leaves the process except through the events given to ``save``.
+"""
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import eventlet
+import orjson
+import pymongo
+from pymongo import InsertOne, MongoClient, UpdateOne
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+from ulid import ULID
+
+from services.chassis import telemetry
+from services.chassis.clock import now
+from services.chassis.crashpoints import crashpoint
+from services.chassis.messages import dump
+from services.chassis.personal import decrypt, encrypt
+from services.chassis.repository import OUTBOX, OUTBOX_SINCE, Document, Repository, Tracked
+from services.contracts.errors import IdempotencyKeyReused, Unavailable
+
+R = TypeVar("R")
+INBOX, IDEMPOTENCY = "inbox", "idempotency"
+ATTEMPTS = 60
+"""Of one unit of work that loses against others; the deadline usually comes first."""
+LONGEST_PAUSE = 0.1  # seconds
+DUPLICATE_KEY = 11000
+
+Write = InsertOne[Document] | UpdateOne
+
+
+class Stale(Exception):
+    """Another writer came first: run again on what is there now."""
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """A client's key for one request; ``fingerprint`` tells the same request from another one."""
+
+    key: str
+    fingerprint: str
+
+
+class Work:
+    """One unit of work, with the repositories of its service as attributes."""
+
+    def __init__(
+        self,
+        database: Database[Document],
+        repositories: dict[str, type[Repository[Any]]],
+        committed: Callable[[Iterable[str]], None] = lambda _collections: None,
+        until: float = math.inf,
+    ) -> None:
+        self.database = database
+        self.until = until
+        """When whoever waits for it stops waiting (seconds since the epoch)."""
+        self._committed = committed
+        self._tracked: dict[tuple[str, str], Tracked] = {}
+        self._rows: list[tuple[str, Document]] = []
+        for name, repository in repositories.items():
+            setattr(self, name, repository(self))
+
+    def __getattr__(self, name: str) -> Any:
+        """Only for what is not there: repositories are set in ``__init__``."""
+        raise AttributeError(f"no repository {name!r} in this unit of work")
+
+    def tracked(self, collection: str, id: str) -> Tracked | None:
+        return self._tracked.get((collection, id))
+
+    def track(self, collection: str, id: str, tracked: Tracked) -> None:
+        self._tracked[collection, id] = tracked
+
+    def run(self, work: Callable[[], R], deadline: float, idempotency: Idempotency | None = None) -> R:
+        """Run ``work`` and commit; again from the start when another writer came first.
+
+        ``deadline`` is in seconds. Raise ``Unavailable`` when it passes.
+        """
+        with pymongo.timeout(deadline):
+            for attempt in range(ATTEMPTS):
+                self._begin()
+                try:
+                    return self._once(work, idempotency)
+                except Stale:
+                    telemetry.CONFLICTS.inc()
+                    eventlet.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.002 * 2**attempt)))
+        raise Unavailable("该记录正被频繁修改，请稍后再试")
+
+    def _once(self, work: Callable[[], R], idempotency: Idempotency | None) -> R:
+        if idempotency is None:
+            result = work()
+        else:
+            answered = self.database[IDEMPOTENCY].find_one({"_id": idempotency.key})
+            if answered is not None:
+                return _first_answer(answered, idempotency)
+            result = work()
+            self.insert(IDEMPOTENCY, _record(idempotency, result))
+        self.commit()
+        return result
+
+    def insert(self, collection: str, row: Document) -> None:
+        """A plain row that is committed with the rest."""
+        self._rows.append((collection, row))
+
+    def _begin(self) -> None:
+        self._tracked.clear()
+        self._rows.clear()
+
+    def commit(self) -> None:
+        """Raise ``Stale`` when another writer came first; then nothing is written."""
+        writes = self._writes()
+        count = sum(map(len, writes.values()))
+        if count == 0:
+            return
+        crashpoint("before_commit")
+        if count == 1:
+            self._write(writes, None)
+        else:
+            self._write_in_transaction(writes)
+        crashpoint("after_commit")
+        self._announce()
+
+    def commit_each(self) -> int:
+        """Commit every aggregate by itself, in one round trip; the number that was not overtaken.
+
+        For timers that move many independent aggregates. Rows are not allowed here.
+        """
+        assert not self._rows
+        done = 0
+        for collection, writes in self._writes().items():
+            try:
+                result = self.database[collection].bulk_write(writes, ordered=False)
+                done += result.inserted_count + result.modified_count
+            except BulkWriteError as error:
+                if any(e["code"] != DUPLICATE_KEY for e in error.details["writeErrors"]):
+                    raise
+                done += error.details["nInserted"] + error.details["nModified"]
+        self._announce()
+        self._begin()
+        return done
+
+    def _announce(self) -> None:
+        changed = {name for (name, _), tracked in self._tracked.items() if tracked.events}
+        if changed:
+            self._committed(changed)
+
+    def _writes(self) -> dict[str, list[Write]]:
+        time = now()
+        writes: dict[str, list[Write]] = defaultdict(list)
+        for collection, row in self._rows:
+            writes[collection].append(InsertOne(row))
+        for (collection, id), tracked in self._tracked.items():
+            if tracked.dirty:
+                writes[collection].append(_write_of(id, tracked, time))
+        return writes
+
+    def _write_in_transaction(self, writes: dict[str, list[Write]]) -> None:
+        with self.database.client.start_session() as session:
+            session.with_transaction(lambda s: self._write(writes, s))
+
+    def _write(self, writes: dict[str, list[Write]], session: ClientSession | None) -> None:
+        for collection, batch in writes.items():
+            try:
+                if not _apply(self.database[collection], batch, session):
+                    raise Stale
+            except DuplicateKeyError:
+                raise Stale from None
+            except BulkWriteError as error:
+                # Only a duplicate key means "somebody was first"; anything else is an error of its own,
+                # and the driver wants to see those that it may retry.
+                if all(e["code"] == DUPLICATE_KEY for e in error.details["writeErrors"]):
+                    raise Stale from None
+                raise
+            crashpoint("in_transaction")
+
+
+def _apply(collection: Any, batch: list[Write], session: ClientSession | None) -> bool:
+    """Whether every write found what it had loaded."""
+    if len(batch) > 1:
+        result = collection.bulk_write(batch, session=session)
+        return bool(result.inserted_count + result.matched_count == len(batch))
+    (write,) = batch
+    if isinstance(write, InsertOne):
+        collection.insert_one(write._doc, session=session)
+        return True
+    return bool(collection.update_one(write._filter, write._doc, session=session).matched_count)
+
+
+def _write_of(id: str, tracked: Tracked, time: datetime) -> Write:
+    rows = [_outbox_row(sequence, event, time, trace) for sequence, event, trace in tracked.events]
+    changes = tracked.changes()
+    if tracked.loaded is None:
+        return InsertOne(changes | ({OUTBOX: rows, OUTBOX_SINCE: time} if rows else {}))
+    update: Document = {"$set": changes}
+    if rows:
+        update["$push"] = {OUTBOX: {"$each": rows}}
+        update["$min"] = {OUTBOX_SINCE: time}
+    return UpdateOne({"_id": id, "version": tracked.loaded_version}, update)
+
+
+def _outbox_row(sequence: int, event: Any, time: datetime, trace: telemetry.Trace) -> Document:
+    return {
+        "id": str(ULID()),
+        "type": event.type(),
+        "source": f"/sidan/{event.owner}",
+        "subject": event.subject_id(),
+        "time": time,
+        "sequence": sequence,
+        "site": event.site,
+        "data": dump(event),
+        "correlation_id": trace.correlation_id,
+        "causation_id": trace.causation_id,
+        "traceparent": trace.traceparent,
+    }
+
+
+def _record(idempotency: Idempotency, result: Any) -> Document:
+    # The answer may hold an address or a name.
+    answer = encrypt(orjson.dumps(result).decode())
+    return {"_id": idempotency.key, "fingerprint": idempotency.fingerprint, "answer": answer, "at": now()}
+
+
+def _first_answer(record: Document, idempotency: Idempotency) -> Any:
+    if record["fingerprint"] != idempotency.fingerprint:
+        raise IdempotencyKeyReused("这个 Idempotency-Key 已经用于另一个内容不同的请求，请换一个新的")
+    return orjson.loads(decrypt(record["answer"]))
+
+
+def connect(uri: str, service: str) -> MongoClient[Document]:
+    """Explicit concerns and bounded waits (docs/adr/0003)."""
+    return MongoClient(
+        uri,
+        tz_aware=True,
+        w="majority",
+        journal=True,
+        readConcernLevel="majority",
+        retryWrites=True,
+        retryReads=True,
+        serverSelectionTimeoutMS=2500,
+        connectTimeoutMS=2500,
+        socketTimeoutMS=20000,
+        maxPoolSize=30,
+        waitQueueTimeoutMS=2500,
+        appName=f"sidan-{service}",
+    )

@@ -1,0 +1,226 @@
+"""What dispatch accepts and publishes: the life of an order."""
+
+from datetime import datetime
+from typing import Annotated, ClassVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from services.chassis.messages import Command, Event
+from services.contracts.registry import Category, Identifier, SiteCode, TargetGroup, Tier
+
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
+Url = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://")]
+
+
+class Segment(BaseModel):
+    """Who served from when to when; half-open, so touching segments do not overlap."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    volunteer_id: str
+    start: datetime = Field(alias="from")
+    end: datetime = Field(alias="to")
+
+
+class DispatchEvent(Event):
+    owner: ClassVar[str] = "dispatch"
+    subject: ClassVar[str] = "order_id"
+
+    order_id: str
+    tier: Tier
+
+
+class OrderPlaced(DispatchEvent):
+    fact: ClassVar[str] = "order.placed"
+
+    item_id: str
+    category: Category
+    target_group: TargetGroup
+    urgent: bool
+    cycle: int
+    due_at: datetime | None
+
+
+class OrderOffered(DispatchEvent):
+    fact: ClassVar[str] = "order.offered"
+
+    team_ids: list[str]
+
+
+class OrderAccepted(DispatchEvent):
+    fact: ClassVar[str] = "order.accepted"
+
+    team_id: str
+
+
+class OrderDeclined(DispatchEvent):
+    fact: ClassVar[str] = "order.declined"
+
+    team_id: str
+
+
+class OrderWithdrawn(DispatchEvent):
+    """The team that had accepted gave the order back to the pool."""
+
+    fact: ClassVar[str] = "order.withdrawn"
+
+    team_id: str
+    due_at: datetime | None
+
+
+class OrderEscalated(DispatchEvent):
+    fact: ClassVar[str] = "order.escalated"
+
+    from_tier: Tier
+    from_site: str
+    to_site: str
+    due_at: datetime | None
+
+
+class OrderUnmet(DispatchEvent):
+    """The alert of an overdue center: unmet demand."""
+
+    fact: ClassVar[str] = "order.unmet"
+
+    category: Category
+    center: str
+
+
+class OrderStarted(DispatchEvent):
+    fact: ClassVar[str] = "order.started"
+
+    team_id: str
+
+
+class OrderCompleted(DispatchEvent):
+    fact: ClassVar[str] = "order.completed"
+
+    team_id: str
+    category: Category
+    placed_on: datetime
+    segments: list[Segment]
+
+
+class OrderRated(DispatchEvent):
+    """``by`` is ``resident`` or ``system`` (default rating after silence)."""
+
+    fact: ClassVar[str] = "order.rated"
+
+    score: int
+    by: str
+
+
+class OrderClosed(DispatchEvent):
+    """Carries the segments, so that hours take effect whatever arrives first."""
+
+    fact: ClassVar[str] = "order.closed"
+
+    team_id: str
+    category: Category
+    placed_on: datetime
+    segments: list[Segment]
+
+
+class OrderCancelled(DispatchEvent):
+    fact: ClassVar[str] = "order.cancelled"
+
+
+class OrderRejected(DispatchEvent):
+    fact: ClassVar[str] = "order.rejected"
+
+
+class OrderReopened(DispatchEvent):
+    """The closed cycle was followed by ``next_order_id``."""
+
+    fact: ClassVar[str] = "order.reopened"
+
+    next_order_id: str
+    cycle: int
+
+
+class Preferred(BaseModel):
+    """When the resident would like the visit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    start: AwareDatetime = Field(alias="from")
+    end: AwareDatetime = Field(alias="to")
+
+
+class PlaceOrder(Command):
+    service_item: Identifier
+    site: SiteCode | None = None
+    description: Text
+    target_group: TargetGroup
+    address: Annotated[str, StringConstraints(max_length=300)] | None = None
+    preferred: Preferred | None = None
+    urgent: bool = False
+    on_behalf_of: Identifier | None = None
+
+
+class OfferOrder(Command):
+    """Without ``teams``: all fitting teams of the holding site."""
+
+    teams: list[Identifier] | None = Field(default=None, max_length=200)
+
+
+class AcceptOrder(Command):
+    team: Identifier
+    volunteers: list[Identifier] | None = Field(default=None, max_length=100)
+
+
+class DeclineOrder(Command):
+    team: Identifier
+    reason: Reason
+
+
+class WithdrawOrder(Command):
+    team: Identifier
+    reason: Reason
+
+
+class EscalateOrder(Command):
+    reason: Reason
+
+
+class CancelOrder(Command):
+    reason: Reason
+
+
+class RejectOrder(Command):
+    reason: Reason
+
+
+class ReopenOrder(Command):
+    reason: Reason
+
+
+class StartOrder(Command):
+    pass
+
+
+class ServiceRecord(BaseModel):
+    """One volunteer's time on the order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    volunteer: Identifier
+    start: AwareDatetime = Field(alias="from")
+    end: AwareDatetime = Field(alias="to")
+
+
+class CompleteOrder(Command):
+    records: list[ServiceRecord] = Field(min_length=1, max_length=10)
+    """At most 10 segments a submission (domain, section 6)."""
+    summary: Text
+    evidence: list[Url] = Field(default_factory=list, max_length=20)
+
+
+class RateOrder(Command):
+    score: Annotated[int, Field(ge=1, le=5, strict=True)]
+    comment: Annotated[str, StringConstraints(max_length=1000)] | None = None
+
+
+class CloseOrder(Command):
+    pass

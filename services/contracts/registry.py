@@ -1,0 +1,205 @@
+"""What the registry accepts and publishes: sites, teams, volunteers, residents, service items, accounts."""
+
+from datetime import date
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from typing_extensions import Annotated
+
+from services.chassis.messages import Command, Event
+from services.contracts.actor import Role
+
+SiteCode = Annotated[str, StringConstraints(pattern=r"^(\d{4}|\d{6}|\d{9}|\d{12})$")]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.:-]+$")]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+
+
+class Tier(StrEnum):
+    CITY = "city"
+    CENTER = "center"
+    INSTITUTE = "institute"
+    STATION = "station"
+
+
+class TargetGroup(StrEnum):
+    ELDERLY = "elderly"
+    CHILDREN = "children"
+    DISABLED = "disabled"
+    HARDSHIP = "hardship"
+    IN_NEED = "in_need"
+
+
+class Category(StrEnum):
+    """Service categories of the national list (domain, section 10)."""
+
+    COMMUNITY = "社区服务"
+    POVERTY_RELIEF = "扶贫减贫"
+    EDUCATION = "支教助学"
+    HEALTH = "卫生健康"
+    LAW = "法律服务"
+    ENVIRONMENT = "环境保护"
+    SCIENCE = "科技科普"
+    CULTURE = "文化艺术"
+    PUBLIC_SAFETY = "平安综治"
+    CIVILITY = "文明风尚"
+    TRAFFIC = "交通引导"
+    FIRE = "志愿消防"
+    RESCUE = "应急救援"
+    DRUG_PREVENTION = "禁毒宣传"
+    SPORTS = "体育健身"
+    TOURISM = "旅游服务"
+    SPECIAL_CARE = "关爱特殊群体"
+    LARGE_EVENTS = "大型活动"
+    OVERSEAS = "海外志愿服务"
+    TAX = "税收服务"
+    EPIDEMIC = "疫情防控"
+    OTHER = "其他"
+
+
+class RegistryEvent(Event):
+    owner: ClassVar[str] = "registry"
+
+
+class SiteOpened(RegistryEvent):
+    """``path`` runs from the site itself to the city by configured parents."""
+
+    fact: ClassVar[str] = "site.opened"
+    subject: ClassVar[str] = "site"
+
+    tier: Tier
+    parent: str | None
+    path: list[str]
+    auto_offer: bool = True
+    has_post: bool = True
+    """False for a place without a site of its own: its orders start one tier up."""
+
+
+class TeamFormed(RegistryEvent):
+    fact: ClassVar[str] = "team.formed"
+    subject: ClassVar[str] = "team_id"
+
+    team_id: str
+    tier: Tier
+    categories: list[Category]
+    leader_id: str
+    """Volunteer id."""
+    member_ids: list[str]
+    active: bool = True
+
+
+class ItemPublished(RegistryEvent):
+    fact: ClassVar[str] = "item.published"
+    subject: ClassVar[str] = "item_id"
+
+    item_id: str
+    name: str
+    category: Category
+    tier: Tier
+    target_groups: list[TargetGroup]
+    needs_address: bool = False
+
+
+class ResidentRegistered(RegistryEvent):
+    fact: ClassVar[str] = "resident.registered"
+    subject: ClassVar[str] = "resident_id"
+
+    resident_id: str
+
+
+class VolunteerRegistered(RegistryEvent):
+    fact: ClassVar[str] = "volunteer.registered"
+    subject: ClassVar[str] = "volunteer_id"
+
+    volunteer_id: str
+
+
+class OpenSite(Command):
+    code: SiteCode
+    name: ShortText
+    tier: Tier
+    parent: SiteCode | None
+    kind: str = ""
+    auto_offer: bool = True
+    has_post: bool = True
+
+
+class OpenSites(Command):
+    sites: list[OpenSite] = Field(max_length=500)
+
+
+class FormTeam(Command):
+    id: Identifier
+    name: ShortText
+    site: SiteCode
+    categories: list[Category] = Field(min_length=1)
+    leader_id: Identifier
+    member_ids: list[Identifier] = Field(min_length=1)
+    kind: str = ""
+
+
+class PublishItem(Command):
+    id: Identifier
+    name: ShortText
+    category: Category
+    tier: Tier
+    target_groups: list[TargetGroup]
+    site: SiteCode
+    """The site that publishes it; it may be ordered at this site and all below it."""
+    needs_address: bool = False
+
+
+class RegisterVolunteer(Command):
+    """By oneself: a resident becomes a volunteer. ``id_number`` is GB 11643, stored encrypted."""
+
+    name: ShortText
+    id_number: Annotated[str, StringConstraints(min_length=15, max_length=40)]
+    phone: Annotated[str, StringConstraints(max_length=30)]
+    site: SiteCode | None = None
+    categories: list[Category] = Field(default_factory=list)
+    skills: list[ShortText] = Field(default_factory=list, max_length=30)
+    guardian_consent: bool = False
+    consent_version: str = "1"
+
+
+class AddAccount(Command):
+    """An account with its person. Only ``admin`` may; the reference data are loaded with it."""
+
+    id: Identifier
+    username: Identifier
+    password: Annotated[str, StringConstraints(min_length=4, max_length=200)]
+    name: ShortText
+    roles: list[Role]
+    site: SiteCode
+    volunteer: Identifier | None = None
+    kind: Annotated[str, StringConstraints(pattern="^(person|client)$")] = "person"
+
+
+class AddVolunteer(Command):
+    """A volunteer from reference data, real-name checked already."""
+
+    id: Identifier
+    name: ShortText
+    site: SiteCode
+    id_number: str
+    phone: str
+    birth_date: date | None = None
+    categories: list[Category] = Field(default_factory=list)
+
+
+class Authenticate(Command):
+    username: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    password: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    kind: Annotated[str, StringConstraints(pattern="^(person|client)$")] = "person"
+
+
+class TeamView(BaseModel):
+    """A team as its members see it in ``/v1/me``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    name: str
+    site: str
+    role: str
+    members: list[str]
