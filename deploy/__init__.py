@@ -1,0 +1,1 @@
+"""How Sidan is started: entry points, local runtime, broker definitions, reference data."""

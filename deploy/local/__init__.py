@@ -1,0 +1,1 @@
+"""Everything on one machine: RabbitMQ, MongoDB, services and gateway as plain processes."""

@@ -1,0 +1,96 @@
+"""One child process: a session of its own, a bounded log file, an end with its starter."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+LOG_LIMIT = 20 * 1024 * 1024  # bytes, checked at start
+KILL_WAIT = 5.0  # seconds
+
+
+class Process:
+    """A restartable child; start it from the main thread, it ends with the thread that did."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.command = [*_dying_with_parent(), *command]
+        self.log = log
+        self.env = dict(os.environ if env is None else env)
+        self.cwd = cwd
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the running child."""
+        return self._child.pid if self._child and self.alive() else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal, None while it runs or was never started."""
+        return self._child.poll() if self._child else None
+
+    def start(self) -> None:
+        """Spawn and return at once."""
+        rotate(self.log)
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.env,
+                cwd=self.cwd,
+                start_new_session=True,
+            )
+
+    def alive(self) -> bool:
+        """Whether the child was started and has not ended."""
+        return self._child is not None and self._child.poll() is None
+
+    def terminate(self) -> None:
+        """Ask the child to end."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the child without asking and reap it."""
+        self._signal(signal.SIGKILL)
+        self.wait(KILL_WAIT)
+
+    def wait(self, timeout: float) -> bool:
+        """Whether the child has ended within ``timeout`` seconds."""
+        try:
+            if self._child:
+                self._child.wait(max(timeout, 0))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self, timeout: float) -> None:
+        """Ask, wait ``timeout`` seconds, then kill."""
+        self.terminate()
+        if not self.wait(timeout):
+            self.kill()
+
+    def _signal(self, number: int) -> None:
+        if self._child:
+            self._child.send_signal(number)
+
+
+def rotate(log: Path) -> None:
+    """Make the directory of ``log`` and put a grown log aside, replacing the one before."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
+        log.replace(log.with_name(f"{log.name}.1"))
+
+
+def _dying_with_parent() -> list[str]:
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []

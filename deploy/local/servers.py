@@ -1,0 +1,357 @@
+"""RabbitMQ and MongoDB as private servers: one data directory each, loopback only.
+
+A second start on the same directory is the same server with its data, on the same ports
+where they are still free.
+"""
+
+import importlib.util
+import json
+import os
+import random
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kombu import Connection
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from deploy.local.process import Process
+
+TEMPLATES = Path(__file__).parent.parent / "rabbitmq"
+RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")  # Debian's wrappers in /usr/sbin insist on root
+NOT_INITIALIZED = 94  # MongoDB's code of a replica set without a configuration
+POLL = 0.05  # seconds
+
+
+class ServerError(RuntimeError):
+    """A server is missing, has ended or is not ready in time."""
+
+
+def free_port() -> int:
+    """A free port of 127.0.0.1 below the range of outgoing connections.
+
+    Inside that range a client that dials a stopped server may get connected to itself.
+    """
+    highest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10240, highest)
+        if port_is_free(port):
+            return port
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+class RabbitMQ:
+    """A broker with a node name, cookie, user and epmd of its own."""
+
+    def __init__(self, data_dir: Path, port: int | None = None) -> None:
+        self.data_dir = data_dir.resolve()
+        self._server = _rabbitmq_command("rabbitmq-server")
+        self._state = _State(self.data_dir, _new_identity)
+        self._state.keep_ports("epmd", "dist", "management", amqp=port)
+        self._epmd = Process(
+            [_required("epmd"), "-port", str(self._state["epmd"]), "-address", "127.0.0.1"],
+            self.data_dir / "log/epmd.log",
+        )
+        self._beam = Process(
+            [self._server], self.data_dir / "log/console.log", self._env(), self.data_dir
+        )
+
+    @property
+    def port(self) -> int:
+        """Where AMQP is spoken."""
+        return int(self._state["amqp"])
+
+    @property
+    def management_port(self) -> int:
+        """Where the management page and its HTTP API are served."""
+        return int(self._state["management"])
+
+    @property
+    def user(self) -> str:
+        """The name of the only user."""
+        return str(self._state["user"])
+
+    @property
+    def password(self) -> str:
+        """The password of the only user."""
+        return str(self._state["password"])
+
+    @property
+    def uri(self) -> str:
+        """The broker's address with credentials, vhost ``/``."""
+        return f"amqp://{self.user}:{self.password}@127.0.0.1:{self.port}/"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of beam."""
+        return self._beam.pid
+
+    @property
+    def epmd_pid(self) -> int | None:
+        """The process id of the port mapper."""
+        return self._epmd.pid
+
+    def start(self) -> None:
+        """Spawn epmd and the node and return at once."""
+        self._write_configuration()
+        if not self._epmd.alive():
+            self._epmd.start()
+        self._beam.start()
+
+    def alive(self) -> bool:
+        """Whether beam is running."""
+        return self._beam.alive()
+
+    def wait_ready(self, timeout: float = 30) -> None:
+        """Return when the broker accepts its user."""
+        _wait("RabbitMQ", self, self._answers, timeout)
+
+    def stop(self, timeout: float = 10) -> None:
+        """Shut down in order; kill what is left after ``timeout`` seconds."""
+        self._beam.stop(timeout)
+        self._epmd.stop(timeout)
+
+    def kill(self) -> None:
+        """End the node as a power cut would."""
+        self._beam.kill()
+        self._epmd.kill()
+
+    def ctl(self, *args: str) -> str:
+        """The output of rabbitmqctl with these arguments."""
+        command = [_rabbitmq_command("rabbitmqctl"), "--quiet", *args]
+        done = subprocess.run(command, env=self._env(), capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def _answers(self) -> bool:
+        if port_is_free(self.port):
+            return False
+        try:
+            with Connection(self.uri, connect_timeout=2) as connection:
+                connection.connect()
+        except OSError:
+            return False
+        return True
+
+    def _write_configuration(self) -> None:
+        definitions = self.data_dir / "definitions.json"
+        values = {key: str(value) for key, value in self._state.values.items()}
+        ports = {"port": values["amqp"], "management_port": values["management"]}
+        _write_private(definitions, _filled("definitions.json.in", values))
+        conf = _filled("rabbitmq.conf.in", {**ports, "definitions": str(definitions)})
+        (self.data_dir / "rabbitmq.conf").write_text(conf)
+        (self.data_dir / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        _write_private(self.data_dir / ".erlang.cookie", values["cookie"], mode=0o400)
+
+    def _env(self) -> dict[str, str]:
+        home = str(self.data_dir)
+        foreign = ("RABBITMQ_", "ERL_")
+        env = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+        return env | {
+            "HOME": home,
+            "RUNNING_UNDER_SYSTEMD": "true",  # the start script execs beam, no shell in between
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._state["epmd"]),
+            "ERL_FLAGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_CONF_ENV_FILE": f"{home}/rabbitmq-env.conf",
+            "RABBITMQ_CONFIG_FILE": f"{home}/rabbitmq.conf",
+            "RABBITMQ_DIST_PORT": str(self._state["dist"]),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{home}/enabled_plugins",
+            "RABBITMQ_LOG_BASE": f"{home}/log",
+            "RABBITMQ_MAX_NUMBER_OF_PROCESSES": "65536",
+            "RABBITMQ_MNESIA_BASE": f"{home}/mnesia",
+            "RABBITMQ_NODENAME": str(self._state["node"]),
+            "RABBITMQ_PID_FILE": f"{home}/rabbitmq.pid",
+            "RABBITMQ_SCHEDULER_BIND_TYPE": "u",  # bound schedulers would fight over cores
+        }
+
+
+class MongoDB:
+    """A replica set of one member, so that transactions and change streams work."""
+
+    def __init__(
+        self, data_dir: Path, port: int | None = None, test_commands: bool = False
+    ) -> None:
+        self.data_dir = data_dir.resolve()
+        self._state = _State(self.data_dir, dict)
+        self._state.keep_ports(mongo=port)
+        self._mongod = Process(self._command(test_commands), self.data_dir / "log/console.log")
+
+    @property
+    def port(self) -> int:
+        """Where mongod listens."""
+        return int(self._state["mongo"])
+
+    @property
+    def uri(self) -> str:
+        """The address of the replica set."""
+        return f"mongodb://127.0.0.1:{self.port}/?replicaSet=rs0"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of mongod."""
+        return self._mongod.pid
+
+    def start(self) -> None:
+        """Spawn mongod and return at once."""
+        (self.data_dir / "db").mkdir(exist_ok=True)
+        self._mongod.start()
+
+    def alive(self) -> bool:
+        """Whether mongod is running."""
+        return self._mongod.alive()
+
+    def wait_ready(self, timeout: float = 30) -> None:
+        """Return when the member is the primary; form or move the replica set if needed."""
+        direct = f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
+        with MongoClient[dict[str, Any]](direct, serverSelectionTimeoutMS=200) as client:
+            _wait("MongoDB", self, lambda: self._is_primary(client), timeout)
+
+    def stop(self, timeout: float = 10) -> None:
+        """Shut down in order; kill after ``timeout`` seconds."""
+        self._mongod.stop(timeout)
+
+    def kill(self) -> None:
+        """End mongod as a power cut would."""
+        self._mongod.kill()
+
+    def _is_primary(self, client: MongoClient[dict[str, Any]]) -> bool:
+        try:
+            if not client.admin.command("hello")["isWritablePrimary"]:
+                self._configure(client)
+            return bool(client.admin.command("hello")["isWritablePrimary"])
+        except PyMongoError:
+            return False
+
+    def _configure(self, client: MongoClient[dict[str, Any]]) -> None:
+        host = f"127.0.0.1:{self.port}"
+        try:
+            config = client.admin.command("replSetGetConfig")["config"]
+        except OperationFailure as error:
+            if error.code == NOT_INITIALIZED:
+                members = [{"_id": 0, "host": host}]
+                client.admin.command("replSetInitiate", {"_id": "rs0", "members": members})
+            return
+        if config["members"][0]["host"] != host:
+            config["members"][0]["host"] = host
+            client.admin.command("replSetReconfig", config, force=True)
+
+    def _command(self, test_commands: bool) -> list[str]:
+        parameters = {
+            "diagnosticDataCollectionEnabled": "false",
+            "enableTestCommands": str(int(test_commands)),
+            "shutdownTimeoutMillisForSignaledShutdown": "100",  # nobody to hand over to
+        }
+        settings = [f"--setParameter={name}={value}" for name, value in parameters.items()]
+        return [
+            _mongod(),
+            "--replSet=rs0",
+            "--bind_ip=127.0.0.1",
+            f"--port={self.port}",
+            f"--dbpath={self.data_dir / 'db'}",
+            f"--logpath={self.data_dir / 'log/mongod.log'}",
+            "--nounixsocket",
+            "--wiredTigerCacheSizeGB=0.25",
+            *settings,
+        ]
+
+
+class _State:
+    """What a server must find again at its next start, readable by its owner only."""
+
+    def __init__(self, data_dir: Path, initial: Callable[[], dict[str, str | int]]) -> None:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = data_dir / "state.json"
+        known = self._file.exists()
+        self.values = json.loads(self._file.read_text()) if known else initial()
+
+    def __getitem__(self, key: str) -> str | int:
+        return self.values[key]
+
+    def keep_ports(self, *names: str, **wanted: int | None) -> None:
+        """Choose the ports of these names: the wanted, else the last, else a free one."""
+        for name in [*names, *wanted]:
+            self.values[name] = wanted.get(name) or _free_again(self.values.get(name))
+        _write_private(self._file, json.dumps(self.values, indent=2))
+
+
+def _free_again(port: int | None) -> int:
+    return port if port and port_is_free(port) else free_port()
+
+
+def _new_identity() -> dict[str, str | int]:
+    return {
+        "node": f"sidan-{secrets.token_hex(4)}@localhost",
+        "user": "sidan",
+        "password": secrets.token_urlsafe(24),
+        "cookie": secrets.token_hex(20).upper(),
+    }
+
+
+def _wait(name: str, server: RabbitMQ | MongoDB, ready: Callable[[], bool], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    logs = server.data_dir / "log"
+    while not ready():
+        if not server.alive():
+            raise ServerError(f"{name} ended while starting, see {logs}")
+        if time.monotonic() > deadline:
+            raise ServerError(f"{name} was not ready within {timeout:g} s, see {logs}")
+        time.sleep(POLL)
+
+
+def _filled(template: str, values: dict[str, str]) -> str:
+    text = (TEMPLATES / template).read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def _write_private(file: Path, text: str, mode: int = 0o600) -> None:
+    draft = file.with_name(f"{file.name}.new")
+    draft.unlink(missing_ok=True)
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as output:
+        output.write(text)
+    draft.replace(file)
+
+
+def _rabbitmq_command(name: str) -> str:
+    packaged = RABBITMQ_BIN / name
+    return str(packaged) if packaged.exists() else _required(name)
+
+
+def _required(command: str) -> str:
+    found = shutil.which(command)
+    if not found:
+        raise ServerError(
+            "RabbitMQ is not installed: run `apt-get install rabbitmq-server`"
+            " or set AMQP_URI to a broker of your own."
+        )
+    return found
+
+
+def _mongod() -> str:
+    found = shutil.which("mongod")
+    wheel = importlib.util.find_spec("fiftyone")
+    for folder in wheel.submodule_search_locations or [] if wheel else []:
+        found = found or shutil.which("mongod", path=f"{folder}/db/bin")
+    if not found:
+        raise ServerError(
+            "MongoDB is not installed: run `make install`, put a mongod on the PATH"
+            " or set MONGO_URI to a replica set of your own."
+        )
+    return found
