@@ -1,0 +1,102 @@
+"""The registry's aggregates, with the indexes of their queries."""
+
+from typing import TypeVar
+
+from pymongo import ASCENDING, IndexModel
+
+from services.chassis.repository import Aggregate, Page, Repository
+from services.registry.domain import (
+    Account,
+    Release,
+    Resident,
+    ServiceItem,
+    Site,
+    Team,
+    Volunteer,
+    VolunteerTotals,
+)
+
+A = TypeVar("A", bound=Aggregate)
+BY_ID = ("_id", ASCENDING)
+
+
+class Counted(Repository[A]):
+    def count(self) -> int:
+        """From the collection's metadata, so it costs the same however many there are."""
+        return self._documents.estimated_document_count()
+
+
+class Sites(Counted[Site]):
+    collection = "sites"
+    aggregate = Site
+    indexes = (
+        IndexModel([("parent", ASCENDING), BY_ID]),
+        IndexModel([("tier", ASCENDING), BY_ID]),
+    )
+
+    def listed(self, parent: str | None, tier: str | None, limit: int, cursor: str | None) -> Page[Site]:
+        """Those with a post, by code."""
+        wanted = {name: value for name, value in (("parent", parent), ("tier", tier)) if value}
+        return self.page({**wanted, "has_post": True}, limit, cursor, newest_first=False)
+
+
+class Teams(Counted[Team]):
+    collection = "teams"
+    aggregate = Team
+    indexes = (IndexModel([("site", ASCENDING), BY_ID]), IndexModel([("member_ids", ASCENDING), BY_ID]))
+
+    def at(self, site: str) -> list[Team]:
+        return self.select({"site": site}, [BY_ID])
+
+    def with_member(self, volunteer_id: str | None) -> list[Team]:
+        return self.select({"member_ids": volunteer_id}, [BY_ID]) if volunteer_id else []
+
+
+class ServiceItems(Counted[ServiceItem]):
+    collection = "items"
+    aggregate = ServiceItem
+    indexes = (IndexModel([("site", ASCENDING), BY_ID]),)
+
+    def orderable_at(self, site: Site, limit: int, cursor: str | None) -> Page[ServiceItem]:
+        return self.page({"site": {"$in": site.path}}, limit, cursor, newest_first=False)
+
+
+class Volunteers(Repository[Volunteer]):
+    collection = "volunteers"
+    aggregate = Volunteer
+    indexes = (IndexModel([("id_number_index", ASCENDING)], unique=True),)
+
+    def with_id_number(self, index: str) -> Volunteer | None:
+        return next(iter(self.select({"id_number_index": index}, limit=1)), None)
+
+
+class Residents(Counted[Resident]):
+    collection = "residents"
+    aggregate = Resident
+
+
+class Accounts(Counted[Account]):
+    collection = "accounts"
+    aggregate = Account
+    indexes = (IndexModel([("kind", ASCENDING), ("username", ASCENDING)], unique=True),)
+
+    def named(self, kind: str, username: str) -> Account | None:
+        return next(iter(self.select({"kind": kind, "username": username}, limit=1)), None)
+
+
+class Totals(Repository[VolunteerTotals]):
+    collection = "totals"
+    aggregate = VolunteerTotals
+
+    def of(self, volunteer_id: str) -> VolunteerTotals:
+        """Nothing yet is zero: facts may arrive before the volunteer does."""
+        known = self.find(volunteer_id)
+        if known is None:
+            known = VolunteerTotals(volunteer_id)
+            self.track_new(known)
+        return known
+
+
+class Releases(Repository[Release]):
+    collection = "releases"
+    aggregate = Release

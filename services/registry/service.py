@@ -1,0 +1,283 @@
+"""Registry: who and what is there, and who is asking."""
+
+from datetime import date
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from eventlet import tpool
+from eventlet.semaphore import Semaphore
+from ulid import ULID
+
+from services.chassis.clock import now
+from services.chassis.personal import blind_index
+from services.chassis.process import UnitOfWork
+from services.chassis.rpc import command, query
+from services.chassis.subscriber import subscribe
+from services.contracts.activities import HoursEffective, HoursReversed
+from services.contracts.actor import Actor, Role
+from services.contracts.errors import Conflict, Forbidden, NotFound, Unauthenticated, invalid
+from services.contracts.points import PointsDeposited, PointsReversed
+from services.contracts.registry import (
+    AddAccount,
+    AddVolunteer,
+    Authenticate,
+    FormTeam,
+    OpenSites,
+    PublishItem,
+    RegisterVolunteer,
+)
+from services.registry import domain, identity, passwords
+from services.registry.domain import Account, Release, Resident, ServiceItem, Sight, Site, Team, Volunteer
+from services.registry.repository import (
+    Accounts,
+    Releases,
+    Residents,
+    ServiceItems,
+    Sites,
+    Teams,
+    Totals,
+    Volunteers,
+)
+from services.registry.views import (
+    identity_view,
+    item_view,
+    listed_site_view,
+    own_team_view,
+    site_view,
+    volunteer_view,
+)
+
+CHINA = ZoneInfo("Asia/Shanghai")
+REFERENCE = "reference"
+ALREADY_REGISTERED = "这个身份证号已经登记为志愿者，不能重复登记；如有疑问请联系所在的站"
+
+_hashing = Semaphore(2)
+"""Password hashes at a time: each takes 9 MiB and a core."""
+
+
+class RegistryService:
+    name = "registry"
+
+    uow = UnitOfWork(
+        sites=Sites, teams=Teams, items=ServiceItems, volunteers=Volunteers, residents=Residents,
+        accounts=Accounts, totals=Totals, releases=Releases,
+    )  # fmt: skip
+
+    # -- who is asking ------------------------------------------------------------------------------
+
+    @command(Authenticate)
+    def authenticate(self, actor: Actor, command: Authenticate) -> dict[str, Any]:
+        account = self.uow.accounts.named(command.kind, command.username)
+        if not _matches(account.password_hash if account else None, command.password):
+            raise Unauthenticated("用户名或密码不正确")
+        return identity_view(account)
+
+    @query
+    def me(self, actor: Actor) -> dict[str, Any]:
+        """What is true now, also when the caller's token is older."""
+        who = self.uow.accounts.find(actor.id) or actor
+        teams = self.uow.teams.with_member(who.volunteer)
+        return {**identity_view(who), "teams": [own_team_view(team, who.volunteer) for team in teams]}
+
+    # -- places -------------------------------------------------------------------------------------
+
+    @query
+    def sites(
+        self, actor: Actor, parent: str | None = None, tier: str | None = None, limit: int = 50,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        page = self.uow.sites.listed(parent, tier, limit, cursor)
+        return {"items": [listed_site_view(site) for site in page.items], "next": page.next}
+
+    @query
+    def site(self, actor: Actor, code: str) -> dict[str, Any]:
+        site = self._site(code)
+        return site_view(site, self.uow.teams.at(site.id), actor)
+
+    @query
+    def service_items(
+        self, actor: Actor, site: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> dict[str, Any]:
+        page = self.uow.items.orderable_at(self._site(site or actor.site), limit, cursor)
+        return {"items": [item_view(item) for item in page.items], "next": page.next}
+
+    # -- volunteers ---------------------------------------------------------------------------------
+
+    @command(RegisterVolunteer)
+    def register_volunteer(self, actor: Actor, command: RegisterVolunteer) -> dict[str, Any]:
+        account = self.uow.accounts.find(actor.id)
+        if account is None or account.kind != "person":
+            raise Forbidden("请先用个人账号登录，再登记为志愿者")
+        site = self._chosen_site(command.site or account.site)
+        id_number, index = self._free_id_number(command.id_number)
+        volunteer, registered = Volunteer.register(
+            str(ULID()), command, site, account, id_number, index, _today()
+        )
+        self.uow.volunteers.add(volunteer, registered)
+        self.uow.accounts.save(account)
+        return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), Sight.SELF)
+
+    @query
+    def volunteer(self, actor: Actor, volunteer_id: str) -> dict[str, Any]:
+        volunteer = self.uow.volunteers.get(volunteer_id)
+        teams = self.uow.teams.with_member(volunteer.id)
+        sight = domain.sight_of(actor, volunteer, self._site(volunteer.site).path, teams)
+        if sight is None:
+            raise NotFound()
+        return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), sight)
+
+    # -- reference data: sent again they change nothing ---------------------------------------------
+
+    @command(OpenSites)
+    def open_sites(self, actor: Actor, command: OpenSites) -> dict[str, Any]:
+        """Parents come first, in the same command or an earlier one."""
+        domain.must_administer(actor)
+        codes = {s.code for s in command.sites} | {s.parent for s in command.sites if s.parent}
+        known = self.uow.sites.find_many(codes)
+        for wanted in command.sites:
+            site, opened = Site.open(wanted, known.get(wanted.parent))
+            known[site.id] = self._bring(self.uow.sites, site, opened)
+        return {"sites": len(command.sites)}
+
+    @command(FormTeam)
+    def form_team(self, actor: Actor, command: FormTeam) -> dict[str, Any]:
+        domain.must_administer(actor)
+        known = self.uow.volunteers.find_many(command.member_ids)
+        team, formed = Team.form(command, self._chosen_site(command.site), known)
+        self._bring(self.uow.teams, team, formed)
+        return {"id": team.id}
+
+    @command(PublishItem)
+    def publish_item(self, actor: Actor, command: PublishItem) -> dict[str, Any]:
+        domain.must_administer(actor)
+        item, published = ServiceItem.publish(command, self._chosen_site(command.site))
+        self._bring(self.uow.items, item, published)
+        return {"id": item.id}
+
+    @command(AddVolunteer)
+    def add_volunteer(self, actor: Actor, command: AddVolunteer) -> dict[str, Any]:
+        domain.must_administer(actor)
+        id_number, index = self._free_id_number(command.id_number, of=command.id)
+        volunteer, registered = Volunteer.add(command, self._chosen_site(command.site), id_number, index)
+        self._bring(self.uow.volunteers, volunteer, registered)
+        return {"id": volunteer.id}
+
+    @command(AddAccount)
+    def add_account(self, actor: Actor, command: AddAccount) -> dict[str, Any]:
+        """An account, and what the person is: a resident, the holder of a post, a volunteer."""
+        domain.must_administer(actor)
+        site, known = self._chosen_site(command.site), self.uow.accounts.find(command.id)
+        namesake = self.uow.accounts.named(command.kind, command.username)
+        if namesake is not None and namesake is not known:
+            raise Conflict("这个用户名已经有人使用")
+        account = Account.of(command, _kept_or_new(known, command.password), known)
+        self._bring(self.uow.accounts, account)
+        if Role.RESIDENT in account.roles:
+            self._bring(self.uow.residents, *Resident.register(account))
+        if Role.STAFF in account.roles and site.appoint(account.id):
+            self.uow.sites.save(site)
+        if account.volunteer is not None:
+            self._link(account.volunteer, account)
+        return identity_view(account)
+
+    @command()
+    def mark_loaded(self, actor: Actor, version: str) -> dict[str, Any]:
+        domain.must_administer(actor)
+        self._bring(self.uow.releases, Release(REFERENCE, version))
+        return {"version": version}
+
+    @query
+    def readiness(self, actor: Actor) -> dict[str, Any]:
+        """How much is in. ``sites`` counts places without a post too."""
+        release = self.uow.releases.find(REFERENCE)
+        counted = ("sites", "teams", "items", "accounts", "residents")
+        counts = {name: getattr(self.uow, name).count() for name in counted}
+        return {**counts, "loaded": release is not None, "version": release.label if release else None}
+
+    # -- totals per volunteer -----------------------------------------------------------------------
+
+    @subscribe(HoursEffective)
+    def add_hours(self, event: HoursEffective) -> None:
+        totals = self.uow.totals.of(event.volunteer_id)
+        totals.add_hours(event.hours)
+        self.uow.totals.save(totals)
+
+    @subscribe(HoursReversed)
+    def take_back_hours(self, event: HoursReversed) -> None:
+        if not event.was_effective:
+            return
+        totals = self.uow.totals.of(event.volunteer_id)
+        totals.add_hours(-event.hours)
+        self.uow.totals.save(totals)
+
+    @subscribe(PointsDeposited)
+    def add_points(self, event: PointsDeposited) -> None:
+        totals = self.uow.totals.of(event.account_id)
+        totals.add_points(event.amount)
+        self.uow.totals.save(totals)
+
+    @subscribe(PointsReversed)
+    def take_back_points(self, event: PointsReversed) -> None:
+        """The amount of a reversal is negative."""
+        totals = self.uow.totals.of(event.account_id)
+        totals.add_points(event.amount)
+        self.uow.totals.save(totals)
+
+    # -- parts --------------------------------------------------------------------------------------
+
+    def _site(self, code: str) -> Site:
+        site: Site | None = self.uow.sites.find(code)
+        if site is None:
+            raise NotFound("没有这个站点")
+        return site
+
+    def _chosen_site(self, code: str) -> Site:
+        """Of a command: an unknown one is a wrong field."""
+        site: Site | None = self.uow.sites.find(code)
+        if site is None:
+            raise invalid("site", "没有这个站点")
+        return site
+
+    def _free_id_number(self, text: str, of: str | None = None) -> tuple[str, str]:
+        """The number and its index; ``Conflict`` when another volunteer has it."""
+        id_number = identity.citizen_id(text, _today())
+        index = blind_index(id_number)
+        holder = self.uow.volunteers.with_id_number(index)
+        if holder is not None and holder.id != of:
+            raise Conflict(ALREADY_REGISTERED)
+        return id_number, index
+
+    def _link(self, volunteer_id: str, account: Account) -> None:
+        volunteer = self.uow.volunteers.find(volunteer_id)
+        if volunteer is None:
+            raise invalid("volunteer", "没有这位志愿者")
+        if volunteer.account_id != account.id:
+            volunteer.account_id = account.id
+            self.uow.volunteers.save(volunteer)
+
+    def _bring(self, repository: Any, wanted: Any, *events: Any) -> Any:
+        """Add it, or bring what is there to it; nothing is said of what does not change."""
+        known = repository.find(wanted.id)
+        if known is None:
+            repository.add(wanted, *events)
+        elif domain.bring_to(known, wanted):
+            repository.save(known, *events)
+        return known or wanted
+
+
+def _today() -> date:
+    return now().astimezone(CHINA).date()
+
+
+def _matches(password_hash: str | None, password: str) -> bool:
+    with _hashing:
+        matches: bool = tpool.execute(passwords.matches, password_hash, password)
+        return matches
+
+
+def _kept_or_new(known: Account | None, password: str) -> str:
+    if known is not None and _matches(known.password_hash, password):
+        return known.password_hash
+    with _hashing:
+        password_hash: str = tpool.execute(passwords.hashed, password)
+        return password_hash
