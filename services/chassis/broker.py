@@ -27,7 +27,7 @@ HEARTBEAT = 10  # seconds
 RECONNECT_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
 READ_CHUNK = 16384  # bytes
 
-log = telemetry.logger(logger="broker")
+log = telemetry.logger("broker")
 
 
 @dataclass(slots=True)

@@ -4,19 +4,20 @@ Nothing depends on it for correctness: publications and escalations are right wi
 """
 
 import time
+from datetime import datetime
 from typing import Any
 
 import eventlet
 from pymongo import ReturnDocument, WriteConcern
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import PyMongoError
 
 from services.chassis import telemetry
 
 SECONDS = 3.0
 RENEWAL = 1.0  # seconds
 
-log = telemetry.logger(logger="lease")
+log = telemetry.logger("lease")
 
 
 class Lease:
@@ -43,20 +44,18 @@ class Lease:
 
     def renew(self) -> bool:
         asked = time.monotonic()
-        free = {"$or": [{"$eq": ["$holder", self.holder]}, {"$lt": ["$until", "$$NOW"]}]}
+        expired = {"$lt": [{"$ifNull": ["$until", datetime.min]}, "$$NOW"]}
+        free = {"$or": [{"$eq": ["$holder", self.holder]}, expired]}
         until = {"$add": ["$$NOW", int(SECONDS * 1000)]}
-        try:
-            self._leases.find_one_and_update(
-                {"_id": self.name, "$expr": free},
-                [{"$set": {"holder": self.holder, "until": until}}],
-                upsert=True,
-                return_document=ReturnDocument.AFTER,
-            )
-        except DuplicateKeyError:  # the upsert found it in other hands
-            self._until = 0.0
-            return False
-        self._until = asked + SECONDS
-        return True
+        changes = {
+            "holder": {"$cond": [free, self.holder, "$holder"]},
+            "until": {"$cond": [free, until, "$until"]},
+        }
+        lease = self._leases.find_one_and_update(
+            {"_id": self.name}, [{"$set": changes}], upsert=True, return_document=ReturnDocument.AFTER
+        )
+        self._until = asked + SECONDS if lease["holder"] == self.holder else 0.0
+        return self.held
 
     def release(self) -> None:
         self._until = 0.0

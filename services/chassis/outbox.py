@@ -34,7 +34,7 @@ PAUSE_AFTER_FAILURE = 0.5  # seconds
 OLDEST = datetime.fromtimestamp(0, UTC)
 INDEX = IndexModel([(OUTBOX_SINCE, ASCENDING)], sparse=True)
 
-log = telemetry.logger(logger="outbox")
+log = telemetry.logger("outbox")
 Document = dict[str, Any]
 
 

@@ -1,26 +1,19 @@
-"""Personal data: encrypted at rest, masked wherever else it could show."""
+"""Personal data at rest: AES-GCM with the key of the environment."""
 
 import base64
 import hashlib
 import hmac
 import os
-import re
 from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.chassis.settings import settings
+from services.contracts.privacy import Personal
 
 NONCE_BYTES = 12
 MARK = "enc1:"
-
-
-class Personal:
-    """Marks a field of an aggregate that the repository keeps encrypted."""
-
-
-Secret = Annotated[str, Personal]
 
 
 @cache
@@ -59,16 +52,3 @@ def _is_personal(hint: Any) -> bool:
     if get_origin(hint) is Annotated and Personal in get_args(hint)[1:]:
         return True
     return any(_is_personal(part) for part in get_args(hint) if part is not type(None))
-
-
-PHONE = re.compile(r"(?<!\d)(1[3-9]\d)\d{4}(\d{4})(?!\d)")
-ID_NUMBER = re.compile(r"(?<!\d)(\d{6})\d{9}(\d{2}[\dXx])(?!\d)")
-
-
-def mask(text: str) -> str:
-    """Hide id numbers (characters 7–15) and mobile numbers inside any text."""
-    return PHONE.sub(r"\1****\2", ID_NUMBER.sub(r"\1*********\2", text))
-
-
-def mask_name(name: str) -> str:
-    return name[:1] + "*" * max(1, len(name) - 1)

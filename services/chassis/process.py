@@ -27,7 +27,7 @@ IDEMPOTENCY_KEPT = 7 * 24 * 3600  # seconds
 DRAIN_OUTBOX = 2.0  # seconds
 LAG_PROBE = 0.1  # seconds
 
-log = telemetry.logger(logger="process")
+log = telemetry.logger("process")
 
 
 class Broker(SharedExtension):  # type: ignore[misc]
@@ -97,7 +97,8 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
     def get_dependency(self, worker_ctx: Any) -> Work:
         context = worker_ctx.data
         telemetry.enter(context.get("trace", telemetry.Trace()))
-        return Work(self.database, self.repositories, self.relay.wake, context.get("until", math.inf))
+        until = context.get("until", math.inf)
+        return Work(self.database, self.repositories, self.relay.wake, until, lambda: self.lease.held)
 
     def health(self) -> dict[str, Any]:
         """What this process can reach."""

@@ -144,8 +144,12 @@ class Repository(Generic[A]):
 
     def add(self, aggregate: A, *events: Event) -> None:
         """Insert a new aggregate with the events that tell of it."""
-        self._work.track(self.collection, aggregate.id, Tracked(aggregate, None))
+        self.track_new(aggregate)
         self.save(aggregate, *events)
+
+    def track_new(self, aggregate: A) -> None:
+        """An aggregate that is inserted if it is saved later."""
+        self._work.track(self.collection, aggregate.id, Tracked(aggregate, None))
 
     def save(self, aggregate: A, *events: Event) -> None:
         """Write the change with its events, all or nothing, when the unit of work commits.

@@ -36,7 +36,7 @@ MAX_TRACE_HEADER = 128  # characters
 DIRECT_REPLY = "amq.rabbitmq.reply-to"
 HEALTH = "health"
 
-log = telemetry.logger(logger="rpc")
+log = telemetry.logger("rpc")
 Method = Callable[..., Any]
 
 

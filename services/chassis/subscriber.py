@@ -24,7 +24,7 @@ from services.chassis.broker import Consumer, Outgoing
 from services.chassis.clock import now
 from services.chassis.crashpoints import crashpoint
 from services.chassis.messages import PREFIX, Envelope, Event
-from services.chassis.personal import mask
+from services.contracts.privacy import mask
 from services.chassis.process import Broker
 from services.chassis.settings import settings
 from services.chassis.topology import DEAD_SUFFIX, Subscription, retry_queue
@@ -41,7 +41,7 @@ TRACE_LENGTH = 4000  # characters
 ATTEMPT = "attempt"
 REASON_HEADERS = ("reason", "trace", "failed-queue", "failed-at")
 
-log = telemetry.logger(logger="subscriber")
+log = telemetry.logger("subscriber")
 Handler = Callable[[Any, Any], None]
 
 
@@ -128,6 +128,7 @@ class _Batch:
     def _handle(self, delivery: Delivery) -> None:
         envelope = delivery.envelope
         telemetry.enter(telemetry.Trace(envelope.correlation_id, envelope.id, envelope.traceparent))
+        self.uow.sequence = envelope.sequence
         self.handler(self.service, delivery.event)
         if not self.idempotent:
             self.uow.insert(INBOX, {"_id": self._key(envelope), "at": now()})

@@ -11,7 +11,7 @@ import orjson
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.chassis.personal import mask
+from services.contracts.privacy import mask
 
 HANDLED = Counter("sidan_handled_total", "Messages handled", ["entrypoint", "outcome"])
 SECONDS = Histogram(
@@ -123,5 +123,5 @@ def configure_logging(service: str, level: str = "INFO") -> None:
     logging.getLogger("nameko.containers").setLevel(logging.CRITICAL)
 
 
-def logger(**bound: Any) -> Any:
-    return structlog.get_logger(**bound)
+def logger(module: str = "") -> Any:
+    return structlog.get_logger(module=module) if module else structlog.get_logger()

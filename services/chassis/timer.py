@@ -8,7 +8,7 @@ from nameko.extensions import Entrypoint, register_entrypoint
 
 from services.chassis import telemetry
 
-log = telemetry.logger(logger="timer")
+log = telemetry.logger("timer")
 
 
 def every(seconds: float) -> Callable[[Callable[[Any], int]], Any]:

@@ -62,8 +62,13 @@ class Work:
         repositories: dict[str, type[Repository[Any]]],
         committed: Callable[[Iterable[str]], None] = lambda _collections: None,
         until: float = math.inf,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self.database = database
+        self.leads = leads
+        """Whether this replica is the one that does the work of timers."""
+        self.sequence = 0
+        """Of the event that is handled: the version of the aggregate that it tells of."""
         self.until = until
         """When whoever waits for it stops waiting (seconds since the epoch)."""
         self._committed = committed

@@ -131,11 +131,11 @@ class OrderRejected(DispatchEvent):
 
 
 class OrderReopened(DispatchEvent):
-    """The closed cycle was followed by ``next_order_id``."""
+    """``order_id`` is a new cycle of the order ``reopens``, which stays as it is."""
 
     fact: ClassVar[str] = "order.reopened"
 
-    next_order_id: str
+    reopens: str
     cycle: int
 
 

@@ -112,6 +112,8 @@ class VolunteerRegistered(RegistryEvent):
     subject: ClassVar[str] = "volunteer_id"
 
     volunteer_id: str
+    path: list[str] = []
+    """From the volunteer's home to the city: whose staff may see hours and points."""
 
 
 class OpenSite(Command):

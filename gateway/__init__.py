@@ -1,0 +1,1 @@
+"""The way in for people and systems: HTTP, identity, no rules."""

@@ -1,0 +1,93 @@
+"""The ASGI application, and the one table of errors."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from gateway import health
+from gateway.calls import json_response
+from gateway.identity import Tokens
+from gateway.limits import BodyLimit
+from gateway.rpc import RpcClient
+from gateway.routes import identity, orders, registry
+from gateway.settings import settings
+from services.contracts.errors import Forbidden, Invalid, Malformed, NotFound, ServiceError
+
+PROBLEM = "application/problem+json"
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.tokens = Tokens()
+    app.state.rpc = RpcClient(settings().amqp_uri)
+    await app.state.rpc.start()
+    yield
+    await app.state.rpc.stop()
+
+
+def build() -> FastAPI:
+    app = FastAPI(title="Sidan 四单", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.add_middleware(BodyLimit)
+    for module in (orders, registry, identity, health):
+        app.include_router(module.router)
+    app.add_exception_handler(ServiceError, on_service_error)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, on_invalid)  # type: ignore[arg-type]
+    app.add_exception_handler(StarletteHTTPException, on_http_error)  # type: ignore[arg-type]
+    app.add_exception_handler(Exception, on_bug)
+    _serve_docs(app)
+    return app
+
+
+def problem_response(problem: dict[str, Any]) -> Response:
+    response = json_response(problem, problem["status"])
+    response.headers["content-type"] = PROBLEM
+    if "retry_after" in problem:
+        response.headers["retry-after"] = str(problem["retry_after"])
+    if problem["status"] == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+async def on_service_error(_request: Request, error: ServiceError) -> Response:
+    return problem_response(error.problem())
+
+
+async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
+    """`400` when the body is no JSON, else `422` with the path of each field."""
+    errors = error.errors()
+    if any(e["type"] in ("json_invalid", "json_type") for e in errors):
+        return problem_response(Malformed("请求内容不是有效的 JSON").problem())
+    fields = [{"path": ".".join(str(part) for part in e["loc"][1:]), "message": e["msg"]} for e in errors]
+    paths = "、".join(field["path"] for field in fields)
+    return problem_response(Invalid(f"填写有误：{paths}", fields=fields).problem())
+
+
+async def on_http_error(_request: Request, error: HTTPException) -> Response:
+    known: dict[int, type[ServiceError]] = {400: Malformed, 403: Forbidden, 404: NotFound}
+    found = known.get(error.status_code, ServiceError)()
+    return problem_response({**found.problem(), "status": error.status_code, "title": str(error.detail)})
+
+
+async def on_bug(_request: Request, _error: Exception) -> Response:
+    """Nothing of the error is told: it might hold personal data. It is in the log."""
+    return problem_response(ServiceError("系统内部错误，请稍后再试").problem())
+
+
+def _serve_docs(app: FastAPI) -> None:
+    app.mount("/static/swagger", StaticFiles(packages=[("fastapi_offline", "static")]), name="swagger")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Sidan 四单",
+            swagger_js_url="/static/swagger/swagger-ui-bundle.js",
+            swagger_css_url="/static/swagger/swagger-ui.css",
+            swagger_favicon_url="/static/swagger/favicon.png",
+        )

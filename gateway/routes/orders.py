@@ -1,0 +1,123 @@
+"""Orders: place, dispatch, accept, rate (四单)."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from gateway.calls import Call, caller
+from services.contracts.dispatch import (
+    AcceptOrder,
+    CancelOrder,
+    CloseOrder,
+    CompleteOrder,
+    DeclineOrder,
+    EscalateOrder,
+    OfferOrder,
+    PlaceOrder,
+    RateOrder,
+    RejectOrder,
+    ReopenOrder,
+    StartOrder,
+    WithdrawOrder,
+)
+
+router = APIRouter(prefix="/v1/orders", tags=["orders"])
+Caller = Annotated[Call, Depends(caller)]
+OrderId = Annotated[str, Path(max_length=64)]
+Limit = Annotated[int, Query(ge=1)]
+Text = Annotated[str | None, Query(max_length=300)]
+
+
+@router.post("", status_code=201)
+async def place_order(command: PlaceOrder, call: Caller) -> Response:
+    """A resident, or staff for one, asks for a service item."""
+    return await call.create("dispatch.place_order", command, "orders")
+
+
+@router.get("")
+async def orders(
+    call: Caller, state: Text = None, tier: Text = None, site: Text = None, holder: Text = None,
+    limit: Limit = 50, cursor: Text = None,
+) -> Response:  # fmt: skip
+    """What the caller may see, newest first."""
+    return await call.query(
+        "dispatch.orders", state=state, tier=tier, site=site, holder=holder, limit=limit, cursor=cursor
+    )
+
+
+@router.get("/{order_id}")
+async def order(order_id: OrderId, call: Caller) -> Response:
+    return await call.query("dispatch.order", order_id=order_id)
+
+
+@router.get("/{order_id}/timeline")
+async def timeline(order_id: OrderId, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
+    """What happened, oldest first."""
+    return await call.query("dispatch.timeline", order_id=order_id, limit=limit, cursor=cursor)
+
+
+@router.post("/{order_id}/offer")
+async def offer(order_id: OrderId, command: OfferOrder, call: Caller) -> Response:
+    """The holding site offers it to teams, by default to all fitting ones."""
+    return await call.command("dispatch.offer_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/accept")
+async def accept(order_id: OrderId, command: AcceptOrder, call: Caller) -> Response:
+    """The first team wins; the others get `409` with type `…/already-accepted`."""
+    return await call.command("dispatch.accept_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/decline")
+async def decline(order_id: OrderId, command: DeclineOrder, call: Caller) -> Response:
+    return await call.command("dispatch.decline_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/withdraw")
+async def withdraw(order_id: OrderId, command: WithdrawOrder, call: Caller) -> Response:
+    """The team gives it back to the pool; the deadline is the one it had."""
+    return await call.command("dispatch.withdraw_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/escalate")
+async def escalate(order_id: OrderId, command: EscalateOrder, call: Caller) -> Response:
+    """One tier up; above the center it is unmet demand."""
+    return await call.command("dispatch.escalate_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/cancel")
+async def cancel(order_id: OrderId, command: CancelOrder, call: Caller) -> Response:
+    return await call.command("dispatch.cancel_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/reject")
+async def reject(order_id: OrderId, command: RejectOrder, call: Caller) -> Response:
+    return await call.command("dispatch.reject_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/reopen", status_code=201)
+async def reopen(order_id: OrderId, command: ReopenOrder, call: Caller) -> Response:
+    """A new order linked to the old one."""
+    return await call.create("dispatch.reopen_order", command, "orders", order_id=order_id)
+
+
+@router.post("/{order_id}/start")
+async def start(order_id: OrderId, command: StartOrder, call: Caller) -> Response:
+    return await call.command("dispatch.start_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/complete")
+async def complete(order_id: OrderId, command: CompleteOrder, call: Caller) -> Response:
+    """With the service record: who, from, to, what."""
+    return await call.command("dispatch.complete_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/rate")
+async def rate(order_id: OrderId, command: RateOrder, call: Caller) -> Response:
+    return await call.command("dispatch.rate_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/close")
+async def close(order_id: OrderId, command: CloseOrder, call: Caller) -> Response:
+    """The site closes it; hours take effect and become points."""
+    return await call.command("dispatch.close_order", command, order_id=order_id)

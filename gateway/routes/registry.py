@@ -1,0 +1,71 @@
+"""Sites, service items, volunteers with their hours and points."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from gateway.routes.orders import Caller, Limit, Text
+from services.contracts.activities import ReverseHours
+from services.contracts.registry import RegisterVolunteer
+
+router = APIRouter(prefix="/v1", tags=["registry"])
+Id = Annotated[str, Path(max_length=128)]
+
+
+@router.get("/me")
+async def me(call: Caller) -> Response:
+    """Who the caller is, with teams."""
+    return await call.query("registry.me")
+
+
+@router.get("/sites")
+async def sites(
+    call: Caller, parent: Text = None, tier: Text = None, limit: Limit = 50, cursor: Text = None
+) -> Response:
+    return await call.query("registry.sites", parent=parent, tier=tier, limit=limit, cursor=cursor)
+
+
+@router.get("/sites/{code}")
+async def site(code: Id, call: Caller) -> Response:
+    return await call.query("registry.site", code=code)
+
+
+@router.get("/service-items")
+async def service_items(call: Caller, site: Text = None, limit: Limit = 50, cursor: Text = None) -> Response:
+    """What may be ordered at a site, by default the caller's."""
+    return await call.query("registry.service_items", site=site, limit=limit, cursor=cursor)
+
+
+@router.post("/volunteers", status_code=201)
+async def register_volunteer(command: RegisterVolunteer, call: Caller) -> Response:
+    """The caller becomes a volunteer; sign in again afterwards to act as one."""
+    return await call.create("registry.register_volunteer", command, "volunteers")
+
+
+@router.get("/volunteers/{volunteer_id}")
+async def volunteer(volunteer_id: Id, call: Caller) -> Response:
+    return await call.query("registry.volunteer", volunteer_id=volunteer_id)
+
+
+@router.get("/volunteers/{volunteer_id}/hours")
+async def hours(volunteer_id: Id, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
+    """Newest first."""
+    return await call.query("activities.hours", volunteer_id=volunteer_id, limit=limit, cursor=cursor)
+
+
+@router.post("/hours/{hours_id}/reverse")
+async def reverse_hours(hours_id: Id, command: ReverseHours, call: Caller) -> Response:
+    """A correction: nothing is edited, the record and its points are reversed."""
+    return await call.command("activities.reverse_hours", command, hours_id=hours_id)
+
+
+@router.get("/accounts/{account_id}")
+async def account(account_id: Id, call: Caller) -> Response:
+    """A volunteer's account has the volunteer's id."""
+    return await call.query("points.account", account_id=account_id)
+
+
+@router.get("/accounts/{account_id}/entries")
+async def entries(account_id: Id, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
+    """Newest first."""
+    return await call.query("points.entries", account_id=account_id, limit=limit, cursor=cursor)

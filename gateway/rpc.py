@@ -1,0 +1,219 @@
+"""nameko's RPC protocol on one asyncio connection: pipelined calls, each with a deadline.
+
+py-amqp reads from the event loop as it does under Celery; nothing here waits for the broker but the call
+that asked.
+"""
+
+import asyncio
+import itertools
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import amqp
+import orjson
+import structlog
+from amqp import spec
+from kombu import Connection
+
+from services.contracts.errors import ServiceError, Unavailable
+
+DEADLINE = 4.5
+"""Seconds until a silent service is given up; services give themselves less."""
+EXCHANGE = "nameko-rpc"
+REPLY_TO = "amq.rabbitmq.reply-to"
+"""The broker's own pseudo queue: no reply queue that outlives a dead gateway."""
+HEARTBEAT = 10  # seconds
+SEND_TIMEOUT = 1.0  # seconds
+PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
+READ_CHUNK = 65536  # bytes
+
+log = structlog.get_logger(part="rpc")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    correlation_id: str
+    traceparent: str
+
+
+class Problem(ServiceError):
+    """An error as a service has answered it."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(str(problem.get("detail", "")))
+        self._problem = problem
+
+    def problem(self) -> dict[str, Any]:
+        return self._problem
+
+
+class RpcClient:
+    """``await call("dispatch.order", …)`` → the result; raise ``ServiceError``, ``Unavailable`` in time."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._connection: Any = None
+        self._channel: Any = None
+        self._blocked = False
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+        self._numbers = itertools.count()
+        self._prefix = os.urandom(6).hex()
+
+    @property
+    def connected(self) -> bool:
+        return self._channel is not None and not self._blocked
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lost = asyncio.Event()
+        self._keeper = asyncio.create_task(self._keep_connected())
+
+    async def stop(self) -> None:
+        self._keeper.cancel()
+        self._drop()
+
+    async def call(
+        self, method: str, arguments: Mapping[str, Any], trace: Trace, deadline: float = DEADLINE
+    ) -> Any:
+        if not self.connected:
+            raise Unavailable()
+        correlation_id = f"{self._prefix}-{next(self._numbers)}"
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting[correlation_id] = answer
+        try:
+            self._send(method, arguments, trace, correlation_id, deadline)
+            async with asyncio.timeout(deadline):
+                reply = await answer
+        except TimeoutError:
+            log.warning("no answer in time", method=method, correlation_id=trace.correlation_id)
+            raise Unavailable() from None
+        finally:
+            self._waiting.pop(correlation_id, None)
+        if reply["error"] is not None:
+            raise as_error(reply["error"])
+        return reply["result"]
+
+    def _send(
+        self, method: str, arguments: Mapping[str, Any], trace: Trace, correlation_id: str, deadline: float
+    ) -> None:
+        message = amqp.Message(
+            orjson.dumps({"args": [], "kwargs": arguments}),
+            content_type="application/json",
+            content_encoding="utf-8",
+            reply_to=REPLY_TO,
+            correlation_id=correlation_id,
+            expiration=str(int(deadline * 1000)),
+            delivery_mode=1,
+            application_headers={
+                "correlationid": trace.correlation_id,
+                "traceparent": trace.traceparent,
+                "deadline": str(time.time() + deadline),
+            },
+        )
+        try:
+            self._channel.send_method(spec.Basic.Publish, "Bssbb", (0, EXCHANGE, method, True, False), message)
+        except (amqp.exceptions.AMQPError, OSError, AttributeError) as error:
+            self._lose(error)
+            raise Unavailable() from None
+
+    async def _keep_connected(self) -> None:
+        pauses = iter(PAUSES)
+        while True:
+            self._lost.clear()
+            try:
+                await asyncio.to_thread(self._connect)
+                self._listen()
+                pauses = iter(PAUSES)
+                await self._lost.wait()
+            except (amqp.exceptions.AMQPError, OSError) as error:
+                log.warning("broker away", error=repr(error))
+            self._drop()
+            await asyncio.sleep(next(pauses, PAUSES[-1]))
+
+    def _connect(self) -> None:
+        """Blocking, in a thread; the loop takes over afterwards."""
+        connection = Connection(self._uri, connect_timeout=DEADLINE, heartbeat=HEARTBEAT).connection
+        connection.on_blocked = lambda _reason: setattr(self, "_blocked", True)
+        connection.on_unblocked = lambda: setattr(self, "_blocked", False)
+        channel = connection.channel()
+        channel.auto_decode = False
+        channel.basic_consume(REPLY_TO, no_ack=True, callback=self._on_reply)
+        channel.events["basic_return"].add(self._on_return)
+        self._connection, self._channel = connection, channel
+
+    def _listen(self) -> None:
+        transport = self._connection.transport
+        sock = transport.sock
+        sock.settimeout(SEND_TIMEOUT)
+
+        def receive(_size: int) -> bytes:
+            try:
+                return bytes(sock.recv(READ_CHUNK, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                # py-amqp keeps a half-read frame on a timeout, and only then.
+                raise TimeoutError from None
+
+        transport._quick_recv = receive
+        self._descriptor = sock.fileno()
+        self._loop.add_reader(self._descriptor, self._read)
+        self._beat(self._connection)
+
+    def _read(self) -> None:
+        connection = self._connection
+        try:
+            while self._connection is connection and connection is not None:
+                connection.drain_events()
+        except TimeoutError:
+            pass  # everything that had come is read
+        except Exception as error:  # whatever a broken connection raises, it is opened anew
+            self._lose(error)
+
+    def _beat(self, connection: Any) -> None:
+        if self._connection is not connection:
+            return
+        try:
+            connection.heartbeat_tick(rate=2)
+        except (amqp.exceptions.AMQPError, OSError) as error:
+            self._lose(error)
+            return
+        self._loop.call_later(HEARTBEAT / 4, self._beat, connection)
+
+    def _on_reply(self, message: Any) -> None:
+        answer = self._waiting.get(message.properties.get("correlation_id", ""))
+        if answer is not None and not answer.done():
+            answer.set_result(orjson.loads(message.body))
+
+    def _on_return(self, _error: Any, _exchange: str, routing_key: str, message: Any) -> None:
+        """No queue: the service has never run."""
+        answer = self._waiting.get(message.properties.get("correlation_id", ""))
+        if answer is not None and not answer.done():
+            log.warning("nobody answers", method=routing_key)
+            answer.set_exception(Unavailable())
+
+    def _lose(self, error: BaseException) -> None:
+        log.warning("connection lost", error=repr(error))
+        self._channel = None
+        self._lost.set()
+
+    def _drop(self) -> None:
+        connection, self._connection, self._channel, self._blocked = self._connection, None, None, False
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(Unavailable())
+        if connection is None:
+            return
+        self._loop.remove_reader(self._descriptor)
+        try:
+            connection.transport.sock.close()  # never politely: the answer might not come
+            connection.collect()
+        except (amqp.exceptions.AMQPError, OSError, AttributeError) as error:
+            log.debug("already closed", error=repr(error))
+
+
+def as_error(error: dict[str, Any]) -> ServiceError:
+    problem = error.get("problem")
+    return Problem(problem) if problem else ServiceError()

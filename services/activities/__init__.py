@@ -1,0 +1,5 @@
+"""Activities owns service hours.
+
+Publishes: hours.recorded, hours.effective, hours.reversed.
+Subscribes to: order.completed (record), order.closed (take effect).
+"""

@@ -1,0 +1,6 @@
+"""Dispatch owns orders, offers, deadlines and escalation.
+
+Publishes: order.placed, offered, accepted, declined, withdrawn, escalated, unmet, started, completed, rated,
+closed, cancelled, rejected, reopened.
+Subscribes to: site.opened, team.formed, item.published, resident.registered (what it must know to decide).
+"""

@@ -1,0 +1,620 @@
+"""The life of an order (四单): who holds it, what may happen next, and who may do it.
+
+placed → offered → accepted → in_service → completed → rated → closed; aside: rejected, cancelled, unmet.
+Every transition checks first, then changes the order and returns the events that say so.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from services.chassis.messages import Event
+from services.contracts import dispatch as facts
+from services.contracts.actor import SYSTEM, Actor, Role
+from services.contracts.errors import AlreadyAccepted, Conflict, Forbidden, IllegalTransition, NotFound, invalid
+from services.contracts.privacy import Secret, mask
+from services.contracts.registry import Category, TargetGroup, Tier
+
+CHINA = ZoneInfo("Asia/Shanghai")
+DEFAULT_SCORE = 5
+"""What a silent resident is taken to have said; marked ``system``."""
+SHORTEST_SEGMENT = timedelta(minutes=1)  # domain, section 6
+CLOCK_TOLERANCE = timedelta(minutes=1)
+
+
+class State(StrEnum):
+    PLACED = "placed"
+    OFFERED = "offered"
+    ACCEPTED = "accepted"
+    IN_SERVICE = "in_service"
+    COMPLETED = "completed"
+    RATED = "rated"
+    CLOSED = "closed"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+    UNMET = "unmet"
+
+
+WAITING = (State.PLACED, State.OFFERED)
+OPEN = (*WAITING, State.UNMET)
+TRANSITIONS: dict[str, tuple[State, ...]] = {
+    "offer": OPEN,
+    "accept": (State.OFFERED, State.UNMET),
+    "decline": (State.OFFERED, State.UNMET),
+    "withdraw": (State.ACCEPTED, State.IN_SERVICE),
+    "escalate": WAITING,
+    "cancel": (*OPEN, State.ACCEPTED),
+    "reject": OPEN,
+    "start": (State.ACCEPTED,),
+    "complete": (State.IN_SERVICE,),
+    "rate": (State.COMPLETED,),
+    "close": (State.RATED,),
+    "reopen": (State.RATED, State.CLOSED),
+}
+STATE_NAMES = {
+    State.PLACED: "已点单", State.OFFERED: "已派单", State.ACCEPTED: "已接单", State.IN_SERVICE: "服务中",
+    State.COMPLETED: "已完成", State.RATED: "已评单", State.CLOSED: "已结单", State.REJECTED: "未受理",
+    State.CANCELLED: "已取消", State.UNMET: "暂未满足",
+}  # fmt: skip
+
+
+class OfferState(StrEnum):
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    LAPSED = "lapsed"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass
+class Team:
+    """What dispatch knows of a team. ``applied`` is the sequence of the fact it comes from."""
+
+    id: str
+    site: str
+    tier: Tier
+    categories: list[Category]
+    leader_id: str
+    member_ids: list[str]
+    active: bool
+    applied: int
+    version: int = 0
+
+
+@dataclass
+class Place:
+    """What dispatch knows of a site; ``path`` runs from itself to the city."""
+
+    id: str
+    tier: Tier
+    path: list[str]
+    auto_offer: bool
+    has_post: bool
+    applied: int
+    version: int = 0
+
+
+@dataclass
+class Item:
+    """What may be ordered."""
+
+    id: str
+    name: str
+    category: Category
+    tier: Tier
+    site: str
+    target_groups: list[TargetGroup]
+    needs_address: bool
+    applied: int
+    version: int = 0
+
+
+@dataclass
+class Resident:
+    id: str
+    site: str
+    applied: int
+    version: int = 0
+
+
+@dataclass
+class Seat:
+    """A site that the order passes on its way up."""
+
+    site: str
+    tier: Tier
+    auto_offer: bool
+
+
+@dataclass
+class Holder:
+    kind: str
+    """``site`` or ``team``."""
+    id: str
+
+
+@dataclass
+class Offer:
+    team: str
+    tier: Tier
+    state: OfferState = OfferState.OPEN
+
+
+@dataclass
+class Entry:
+    """One line of the timeline; ``event`` is the fact."""
+
+    time: datetime
+    event: str
+    actor: str
+    tier: Tier
+    note: str = ""
+
+
+@dataclass
+class Segment:
+    """A volunteer's time on the order; half-open."""
+
+    volunteer_id: str
+    start: datetime
+    end: datetime
+
+
+@dataclass
+class Wish:
+    """What the resident asks for, and for whom."""
+
+    resident_id: str
+    placed_by: str
+    target_group: TargetGroup
+    description: str
+    address: str | None = None
+    resident_name: str | None = None
+    preferred_from: datetime | None = None
+    preferred_to: datetime | None = None
+    urgent: bool = False
+
+
+class Deadlines(Protocol):
+    """When a tier's time is over. The tables are in ``deadlines.py``."""
+
+    def due(self, tier: Tier, urgent: bool, start: datetime) -> datetime: ...
+
+
+@dataclass
+class Order:
+    id: str
+    site: str
+    tier: Tier
+    chain: list[Seat]
+    item_id: str
+    item_name: str
+    category: Category
+    resident_id: str
+    placed_by: str
+    target_group: TargetGroup
+    description: Secret
+    placed_at: datetime
+    state: State = State.PLACED
+    holder: Holder | None = None
+    address: Secret | None = None
+    resident_name: Secret | None = None
+    preferred_from: datetime | None = None
+    preferred_to: datetime | None = None
+    urgent: bool = False
+    cycle: int = 1
+    reopens: str | None = None
+    due_at: datetime | None = None
+    """When the order moves by itself: up a tier, or to its default rating."""
+    tier_due_at: datetime | None = None
+    """The tier's own deadline, kept while a team has the order."""
+    offers: list[Offer] = field(default_factory=list)
+    accepted_by: str | None = None
+    accepted_at: Tier | None = None
+    volunteers: list[str] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    summary: Secret | None = None
+    evidence: list[str] = field(default_factory=list)
+    score: int | None = None
+    comment: Secret | None = None
+    rated_by: str | None = None
+    timeline: list[Entry] = field(default_factory=list)
+    path: list[str] = field(default_factory=list)
+    """The sites whose staff may read it: all that it passes, and the city."""
+    version: int = 0
+
+    # -- what it is ---------------------------------------------------------------------------------
+
+    @property
+    def seat(self) -> Seat:
+        """The site whose turn it is, or was when a team accepted."""
+        return next(seat for seat in self.chain if seat.tier == self.tier)
+
+    @property
+    def next_seat(self) -> Seat | None:
+        position = [seat.tier for seat in self.chain].index(self.tier) + 1
+        return self.chain[position] if position < len(self.chain) else None
+
+    def offer_of(self, team: str) -> Offer | None:
+        return next((offer for offer in self.offers if offer.team == team), None)
+
+    @property
+    def possible(self) -> list[str]:
+        return [command for command, states in TRANSITIONS.items() if self.state in states]
+
+    # -- transitions --------------------------------------------------------------------------------
+
+    @classmethod
+    def place(
+        cls, id: str, item: Item, place: Place, chain: list[Seat], wish: Wish, teams: Iterable[Team],
+        deadlines: Deadlines, now: datetime,
+    ) -> tuple["Order", list[Event]]:  # fmt: skip
+        """A new order at the first seat of its chain, offered at once where the site does so."""
+        _check_wish(item, place, chain, wish)
+        order = cls(
+            id=id, site=place.id, tier=chain[0].tier, chain=chain, path=place.path, item_id=item.id,
+            item_name=item.name, category=item.category, placed_at=now, **vars(wish),
+        )  # fmt: skip
+        order._sit_down(deadlines, now)
+        order._note("placed", wish.placed_by, now)
+        return order, [order._placed(), *order._offer_automatically(teams, now)]
+
+    def reopen(
+        self, actor: Actor, reason: str, teams: Iterable[Team], deadlines: Deadlines, now: datetime
+    ) -> tuple["Order", list[Event]]:
+        """A new cycle linked to this one, which stays as it is."""
+        self._check("reopen")
+        again = Order(
+            id=self.next_cycle_id, site=self.site, tier=self.chain[0].tier, chain=self.chain, path=self.path,
+            item_id=self.item_id, item_name=self.item_name, category=self.category, placed_at=now,
+            resident_id=self.resident_id, placed_by=actor.id, target_group=self.target_group,
+            description=self.description, address=self.address, resident_name=self.resident_name,
+            urgent=self.urgent, cycle=self.cycle + 1, reopens=self.id,
+        )  # fmt: skip
+        again._sit_down(deadlines, now)
+        again._note("placed", actor.id, now)
+        again._note("reopened", actor.id, now, reason)
+        reopened = facts.OrderReopened(**again._where(), reopens=self.id, cycle=again.cycle)
+        return again, [again._placed(), reopened, *again._offer_automatically(teams, now)]
+
+    @property
+    def next_cycle_id(self) -> str:
+        """The same for everybody who reopens it, so that it is reopened once."""
+        return f"{self.id.partition('.')[0]}.{self.cycle + 1}"
+
+    def offer(self, actor: Actor, teams: Sequence[Team], now: datetime) -> list[Event]:
+        self._check("offer")
+        new = [team for team in teams if self.offer_of(team.id) is None]
+        if not new:
+            raise Conflict("没有可以派单的队伍：合适的队伍都已派过，或本站暂无合适队伍")
+        return [self._offer_to(new, actor.id, now)]
+
+    def accept(self, actor: Actor, team: Team, volunteers: Sequence[str], now: datetime) -> list[Event]:
+        """The first acceptance wins; the other offers lapse."""
+        if self.accepted_by is not None and self.state not in OPEN:
+            raise AlreadyAccepted("这一单已经被接走了，谢谢您", **self._situation())
+        self._check("accept")
+        offer = self._open_offer(team)
+        strangers = set(volunteers) - set(team.member_ids)
+        if strangers:
+            raise invalid("volunteers", "不是本队成员：" + "、".join(sorted(strangers)))
+        self._lapse_offers()
+        offer.state = OfferState.ACCEPTED
+        self.accepted_by, self.accepted_at, self.volunteers = team.id, self.tier, list(volunteers)
+        self._move(State.ACCEPTED, Holder("team", team.id))
+        self.due_at = None
+        self._note("accepted", actor.id, now)
+        return [facts.OrderAccepted(**self._where(), team_id=team.id)]
+
+    def decline(self, actor: Actor, team: Team, reason: str, now: datetime) -> list[Event]:
+        """Costs the team nothing; the deadline runs on."""
+        self._check("decline")
+        self._open_offer(team).state = OfferState.DECLINED
+        self._note("declined", actor.id, now, reason)
+        return [facts.OrderDeclined(**self._where(), team_id=team.id)]
+
+    def withdraw(self, actor: Actor, team: Team, reason: str, now: datetime) -> list[Event]:
+        """Back to the pool with the deadline that it had; the lapsed offers are open again."""
+        self._check("withdraw")
+        self._must_have_accepted(team)
+        offer = self.offer_of(team.id)
+        assert offer is not None
+        offer.state = OfferState.WITHDRAWN
+        again = [o for o in self.offers if o.state is OfferState.LAPSED and o.tier is self.tier]
+        for lapsed in again:
+            lapsed.state = OfferState.OPEN
+        self.accepted_by, self.accepted_at, self.volunteers = None, None, []
+        self._move(State.OFFERED if again else State.PLACED, Holder("site", self.seat.site))
+        self.due_at = self.tier_due_at
+        if self.due_at is None:  # it had been given up before the team took it
+            self._move(State.UNMET, self.holder)
+        self._note("withdrawn", actor.id, now, reason)
+        events: list[Event] = [facts.OrderWithdrawn(**self._where(), team_id=team.id, due_at=self.due_at)]
+        if again:
+            self._note("offered", SYSTEM.id, now)
+            events.append(facts.OrderOffered(**self._where(), team_ids=[o.team for o in again]))
+        return events
+
+    def escalate(
+        self, actor: Actor, reason: str, teams: Iterable[Team], deadlines: Deadlines, now: datetime
+    ) -> list[Event]:
+        """One tier up with the new tier's offers; above the center there is only ``unmet``."""
+        self._check("escalate")
+        self._lapse_offers()
+        above, below = self.next_seat, self.seat
+        if above is None:
+            return [self._give_up(actor, reason, now)]
+        self.tier = above.tier
+        self._sit_down(deadlines, now)
+        self._note("escalated", actor.id, now, reason)
+        escalated = facts.OrderEscalated(
+            **self._where(), from_tier=below.tier, from_site=below.site, to_site=above.site, due_at=self.due_at
+        )
+        return [escalated, *self._offer_automatically(teams, now)]
+
+    def move_when_due(self, teams: Iterable[Team], deadlines: Deadlines, now: datetime) -> list[Event]:
+        """What the clock does: nothing before ``due_at``, one step after it."""
+        if self.due_at is None or self.due_at > now:
+            return []
+        if self.state is State.COMPLETED:
+            return self.rate(SYSTEM, DEFAULT_SCORE, None, now)
+        return self.escalate(SYSTEM, "超过时限，自动上报", teams, deadlines, now)
+
+    def cancel(self, actor: Actor, reason: str, now: datetime) -> list[Event]:
+        self._check("cancel")
+        self._end(State.CANCELLED, actor, reason, now)
+        return [facts.OrderCancelled(**self._where())]
+
+    def reject(self, actor: Actor, reason: str, now: datetime) -> list[Event]:
+        self._check("reject")
+        self._end(State.REJECTED, actor, reason, now)
+        return [facts.OrderRejected(**self._where())]
+
+    def start(self, actor: Actor, team: Team, now: datetime) -> list[Event]:
+        self._check("start")
+        self._must_have_accepted(team)
+        self._move(State.IN_SERVICE, self.holder)
+        self._note("started", actor.id, now)
+        return [facts.OrderStarted(**self._where(), team_id=team.id)]
+
+    def complete(
+        self, actor: Actor, team: Team, segments: list[Segment], summary: str, evidence: list[str],
+        silence: timedelta, now: datetime,
+    ) -> list[Event]:  # fmt: skip
+        """With the service record; the resident has ``silence`` to rate."""
+        self._check("complete")
+        self._must_have_accepted(team)
+        _check_segments(segments, team, self.placed_at, now)
+        self.segments, self.summary, self.evidence = segments, summary, evidence
+        self._move(State.COMPLETED, self.holder)
+        self.due_at = now + silence
+        self._note("completed", actor.id, now)
+        return [facts.OrderCompleted(**self._where(), **self._record())]
+
+    def rate(self, actor: Actor, score: int, comment: str | None, now: datetime) -> list[Event]:
+        self._check("rate")
+        self.score, self.comment = score, comment
+        self.rated_by = "system" if actor.id == SYSTEM.id else "resident"
+        self._move(State.RATED, Holder("site", self.seat.site))
+        self.due_at = None
+        self._note("rated", actor.id, now, f"{score} 分")
+        return [facts.OrderRated(**self._where(), score=score, by=self.rated_by)]
+
+    def close(self, actor: Actor, now: datetime) -> list[Event]:
+        self._check("close")
+        self._end(State.CLOSED, actor, "", now)
+        return [facts.OrderClosed(**self._where(), **self._record())]
+
+    # -- parts of transitions -----------------------------------------------------------------------
+
+    def _check(self, command: str) -> None:
+        if self.state not in TRANSITIONS[command]:
+            message = f"{STATE_NAMES[self.state]}的单不能这样操作"
+            raise IllegalTransition(message, **self._situation())
+
+    def _situation(self) -> dict[str, object]:
+        return {"state": self.state, "possible": self.possible}
+
+    def _where(self) -> dict[str, object]:
+        return {"order_id": self.id, "site": self.site, "tier": self.tier}
+
+    def _record(self) -> dict[str, object]:
+        segments = [
+            facts.Segment(volunteer_id=s.volunteer_id, start=s.start, end=s.end) for s in self.segments
+        ]
+        record = {"team_id": self.accepted_by, "category": self.category, "placed_on": self.placed_at}
+        return record | {"segments": segments}
+
+    def _placed(self) -> Event:
+        return facts.OrderPlaced(
+            **self._where(), item_id=self.item_id, category=self.category, target_group=self.target_group,
+            urgent=self.urgent, cycle=self.cycle, due_at=self.due_at,
+        )  # fmt: skip
+
+    def _sit_down(self, deadlines: Deadlines, now: datetime) -> None:
+        self.tier_due_at = self.due_at = deadlines.due(self.tier, self.urgent, now)
+        self._move(State.PLACED, Holder("site", self.seat.site))
+
+    def _offer_automatically(self, teams: Iterable[Team], now: datetime) -> list[Event]:
+        fit = fitting(self, teams) if self.seat.auto_offer else []
+        return [self._offer_to(fit, SYSTEM.id, now)] if fit else []
+
+    def _offer_to(self, teams: Sequence[Team], actor: str, now: datetime) -> Event:
+        self.offers += [Offer(team.id, self.tier) for team in teams]
+        if self.state is State.PLACED:
+            self._move(State.OFFERED, self.holder)
+        self._note("offered", actor, now, f"派给 {len(teams)} 支队伍")
+        return facts.OrderOffered(**self._where(), team_ids=[team.id for team in teams])
+
+    def _open_offer(self, team: Team) -> Offer:
+        offer = self.offer_of(team.id)
+        if offer is None or offer.state is not OfferState.OPEN:
+            raise Conflict("这一单现在没有派给您的队伍", **self._situation())
+        return offer
+
+    def _must_have_accepted(self, team: Team) -> None:
+        if self.accepted_by != team.id:
+            raise Conflict("接这一单的是另一支队伍", **self._situation())
+
+    def _lapse_offers(self) -> None:
+        for offer in self.offers:
+            if offer.state is OfferState.OPEN:
+                offer.state = OfferState.LAPSED
+
+    def _give_up(self, actor: Actor, reason: str, now: datetime) -> Event:
+        self._move(State.UNMET, Holder("site", self.seat.site))
+        self.due_at = self.tier_due_at = None
+        self._note("unmet", actor.id, now, reason)
+        return facts.OrderUnmet(**self._where(), category=self.category, center=self.seat.site)
+
+    def _end(self, state: State, actor: Actor, reason: str, now: datetime) -> None:
+        self._lapse_offers()
+        self._move(state, None)
+        self.due_at = None
+        self._note(state.value, actor.id, now, reason)
+
+    def _move(self, state: State, holder: Holder | None) -> None:
+        self.state, self.holder = state, holder
+
+    def _note(self, event: str, actor: str, now: datetime, note: str = "") -> None:
+        self.timeline.append(Entry(now, event, actor, self.tier, mask(note)))
+
+
+# -- rules --------------------------------------------------------------------------------------------
+
+
+def chain_of(place: Place, sites: dict[str, Place]) -> list[Seat]:
+    """The seats of a place's orders, from the lowest that has a post up to the county's center.
+
+    Escalation stays within the county, and a place without a post starts one tier up (domain, section 8).
+    """
+    seats = [sites[code] for code in place.path if code in sites]
+    return [Seat(s.id, s.tier, s.auto_offer) for s in seats if s.has_post and s.tier is not Tier.CITY]
+
+
+def fitting(order: Order, teams: Iterable[Team]) -> list[Team]:
+    """Teams of the seat that serve the category, are active and were not asked before."""
+    return [
+        team
+        for team in teams
+        if team.active
+        and team.site == order.seat.site
+        and order.category in team.categories
+        and order.offer_of(team.id) is None
+    ]
+
+
+def _check_wish(item: Item, place: Place, chain: list[Seat], wish: Wish) -> None:
+    if item.site not in place.path:
+        raise invalid("service_item", "本村（社区）没有这项服务")
+    if not chain:
+        raise invalid("site", "这里还没有开通文明实践站、所或中心")
+    if wish.target_group not in item.target_groups:
+        raise invalid("target_group", "这项服务不面向该类人群")
+    if item.needs_address and not wish.address:
+        raise invalid("address", "这项服务要上门，请填写地址")
+    if wish.preferred_from and wish.preferred_to and wish.preferred_to <= wish.preferred_from:
+        raise invalid("preferred.to", "结束时间要晚于开始时间")
+
+
+def _check_segments(segments: list[Segment], team: Team, placed_at: datetime, now: datetime) -> None:
+    """Domain, section 6: rules for hours from orders."""
+    for number, segment in enumerate(segments):
+        start, end = segment.start.astimezone(CHINA), segment.end.astimezone(CHINA)
+        path = f"records.{number}"
+        if segment.volunteer_id not in team.member_ids:
+            raise invalid(f"{path}.volunteer", "不是本队成员")
+        if end - start < SHORTEST_SEGMENT:
+            raise invalid(f"{path}.to", "服务时间至少 1 分钟，结束要晚于开始")
+        if start.date() != (end - timedelta(microseconds=1)).date():
+            raise invalid(f"{path}.to", "一段服务要在同一天内，跨天请分开填")
+        if end > now + CLOCK_TOLERANCE:
+            raise invalid(f"{path}.to", "服务时间不能在将来")
+        if start.date() < placed_at.astimezone(CHINA).date():
+            raise invalid(f"{path}.from", "服务时间不能早于点单那一天")
+        if any(_overlap(segment, other) for other in segments[:number]):
+            raise invalid(path, "同一位志愿者的时间有重叠")
+
+
+def _overlap(one: Segment, other: Segment) -> bool:
+    same = one.volunteer_id == other.volunteer_id
+    return same and one.start < other.end and other.start < one.end
+
+
+# -- who may ------------------------------------------------------------------------------------------
+
+
+def is_requester(actor: Actor, order: Order) -> bool:
+    """The resident, or who placed the order for them."""
+    return actor.id in (order.resident_id, order.placed_by)
+
+
+def is_staff_above(actor: Actor, path: Sequence[str]) -> bool:
+    return actor.has(Role.STAFF) and actor.site in path
+
+
+def is_holding_staff(actor: Actor, order: Order) -> bool:
+    """Staff of the site that holds the order, or of the tier that it was accepted at."""
+    return actor.has(Role.STAFF) and actor.site == order.seat.site
+
+
+def reads_in_clear(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
+    """Address and name: the requester, staff and the team that accepted."""
+    accepted = any(team.id == order.accepted_by for team in teams)
+    return actor.is_admin or is_requester(actor, order) or is_staff_above(actor, order.path) or accepted
+
+
+def may_read(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
+    """``teams`` are those of the actor."""
+    offered = any(order.offer_of(team.id) for team in teams)
+    return actor.is_admin or is_requester(actor, order) or is_staff_above(actor, order.path) or offered
+
+
+ALLOWED = {
+    "offer": is_holding_staff,
+    "escalate": is_holding_staff,
+    "reject": is_holding_staff,
+    "close": is_holding_staff,
+    "rate": is_requester,
+    "cancel": lambda actor, order: is_requester(actor, order) or is_holding_staff(actor, order),
+    "reopen": lambda actor, order: is_requester(actor, order) or is_staff_above(actor, order.path),
+}
+"""Who may give a command, besides those of a team, which its leader gives."""
+
+
+def permit(command: str, actor: Actor, order: Order, teams: Iterable[Team]) -> None:
+    """Raise ``NotFound`` to who may not know of the order, ``Forbidden`` to who may only see it."""
+    if not may_read(actor, order, teams):
+        raise NotFound("没有找到这个单")
+    if not ALLOWED[command](actor, order):
+        raise Forbidden("您可以看到这个单，但不能这样操作")
+
+
+def led_team(actor: Actor, order: Order, teams: Iterable[Team], wanted: str | None = None) -> Team:
+    """The team that the actor speaks for, by default the one that has the order; raise as ``permit`` does."""
+    own = list(teams)
+    if not may_read(actor, order, own):
+        raise NotFound("没有找到这个单")
+    led = [team for team in own if team.leader_id == actor.volunteer and order.offer_of(team.id)]
+    wanted = wanted or order.accepted_by
+    for team in led:
+        if wanted in (None, team.id):
+            return team
+    raise Forbidden("只有这支队伍的队长可以这样操作")
+
+
+def check_placing(actor: Actor, place: Place, beneficiary: Resident | None, on_behalf_of: str | None) -> None:
+    """A resident orders at home; staff order for people of their places."""
+    if is_staff_above(actor, place.path):
+        if on_behalf_of is not None and (beneficiary is None or beneficiary.site != place.id):
+            raise NotFound("没有找到这位居民")
+        return
+    if not actor.has(Role.RESIDENT):
+        raise Forbidden("点单要由居民本人或站、所、中心的工作人员来做")
+    if place.id != actor.site:
+        raise Forbidden("只能在自己的村（社区）点单")
+    if on_behalf_of not in (None, actor.id):
+        raise Forbidden("代他人点单请找本站工作人员")

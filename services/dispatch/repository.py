@@ -1,0 +1,66 @@
+"""Orders and what dispatch knows of the registry, with the indexes of their queries."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from services.chassis.repository import Page, Repository
+from services.contracts.actor import Actor, Role
+from services.dispatch.domain import Item, Order, Place, Resident, Team
+
+NEWEST = ("_id", DESCENDING)
+
+
+class Orders(Repository[Order]):
+    collection = "orders"
+    aggregate = Order
+    indexes = (
+        # Only what waits for the clock is in it, so a tick costs what is due and not what is pending.
+        IndexModel([("due_at", ASCENDING)], partialFilterExpression={"due_at": {"$type": "date"}}),
+        IndexModel([("path", ASCENDING), ("state", ASCENDING), NEWEST]),
+        IndexModel([("resident_id", ASCENDING), NEWEST]),
+        IndexModel([("placed_by", ASCENDING), NEWEST]),
+        IndexModel([("offers.team", ASCENDING), NEWEST]),
+    )
+
+    def due(self, now: datetime, limit: int) -> list[Order]:
+        return self.select({"due_at": {"$lte": now}}, [("due_at", ASCENDING)], limit)
+
+    def visible(self, actor: Actor, teams: Iterable[Team], wanted: dict[str, Any], limit: int, cursor: str | None) -> Page[Order]:
+        """What the actor may read; ``wanted`` narrows it."""
+        scope: list[dict[str, Any]] = [{"resident_id": actor.id}, {"placed_by": actor.id}]
+        if actor.has(Role.STAFF):
+            scope.append({"path": actor.site})
+        if own := [team.id for team in teams]:
+            scope.append({"offers.team": {"$in": own}})
+        query = wanted if actor.is_admin else {"$and": [{"$or": scope}, wanted]}
+        return self.page(query, limit, cursor)
+
+
+class Teams(Repository[Team]):
+    collection = "teams"
+    aggregate = Team
+    indexes = (IndexModel([("site", ASCENDING)]), IndexModel([("member_ids", ASCENDING)]))
+
+    def at(self, sites: Iterable[str]) -> list[Team]:
+        return self.select({"site": {"$in": list(sites)}})
+
+    def of(self, actor: Actor) -> list[Team]:
+        return self.select({"member_ids": actor.volunteer}) if actor.volunteer else []
+
+
+class Places(Repository[Place]):
+    collection = "places"
+    aggregate = Place
+
+
+class Items(Repository[Item]):
+    collection = "items"
+    aggregate = Item
+
+
+class Residents(Repository[Resident]):
+    collection = "residents"
+    aggregate = Resident

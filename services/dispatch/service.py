@@ -1,0 +1,295 @@
+"""Dispatch: an order's way from the resident's wish to its close."""
+
+from datetime import timedelta
+from typing import Any
+
+from ulid import ULID
+
+from services.chassis.clock import now
+from services.chassis.process import UnitOfWork
+from services.chassis.repository import slice_page
+from services.chassis.rpc import command, query
+from services.chassis.settings import settings
+from services.chassis.subscriber import subscribe
+from services.chassis.timer import every
+from services.contracts.actor import Actor
+from services.contracts.dispatch import (
+    AcceptOrder,
+    CancelOrder,
+    CloseOrder,
+    CompleteOrder,
+    DeclineOrder,
+    EscalateOrder,
+    OfferOrder,
+    PlaceOrder,
+    RateOrder,
+    RejectOrder,
+    ReopenOrder,
+    StartOrder,
+    WithdrawOrder,
+)
+from services.contracts.errors import Conflict, NotFound, invalid
+from services.contracts.registry import ItemPublished, ResidentRegistered, SiteOpened, TeamFormed
+from services.dispatch import domain
+from services.dispatch.deadlines import TABLES
+from services.dispatch.domain import Order, Place, Segment, Team, Wish
+from services.dispatch.repository import Items, Orders, Places, Residents, Teams
+from services.dispatch.views import order_view, timeline_view
+
+TICK = 0.5  # seconds
+DUE_AT_ONCE = 250
+"""Orders that one tick moves in one go; the next follows at once while there are more."""
+
+
+class DispatchService:
+    name = "dispatch"
+
+    uow = UnitOfWork(orders=Orders, teams=Teams, places=Places, items=Items, residents=Residents)
+
+    # -- commands -----------------------------------------------------------------------------------
+
+    @command(PlaceOrder)
+    def place_order(self, actor: Actor, command: PlaceOrder) -> dict[str, Any]:
+        place = self._place(command.site or actor.site)
+        beneficiary = self.uow.residents.find(command.on_behalf_of) if command.on_behalf_of else None
+        domain.check_placing(actor, place, beneficiary, command.on_behalf_of)
+        item = self.uow.items.find(command.service_item)
+        if item is None:
+            raise invalid("service_item", "没有这项服务")
+        chain = domain.chain_of(place, self.uow.places.find_many(place.path))
+        teams = self.uow.teams.at([chain[0].site]) if chain else []
+        order, events = Order.place(str(ULID()), item, place, chain, _wish(actor, command), teams, _deadlines(), now())
+        self.uow.orders.add(order, *events)
+        return order_view(order, actor)
+
+    @command(OfferOrder)
+    def offer_order(self, actor: Actor, order_id: str, command: OfferOrder) -> dict[str, Any]:
+        order, own = self._permitted("offer", actor, order_id)
+        fit = domain.fitting(order, self.uow.teams.at([order.seat.site]))
+        if command.teams is not None:
+            fit = _chosen(fit, command.teams, order)
+        events = order.offer(actor, fit, now())
+        self.uow.orders.save(order, *events)
+        return order_view(order, actor, own)
+
+    @command(AcceptOrder)
+    def accept_order(self, actor: Actor, order_id: str, command: AcceptOrder) -> dict[str, Any]:
+        order, team = self._for_team(actor, order_id, command.team)
+        events = order.accept(actor, team, command.volunteers or [], now())
+        self.uow.orders.save(order, *events)
+        return order_view(order, actor, [team])
+
+    @command(DeclineOrder)
+    def decline_order(self, actor: Actor, order_id: str, command: DeclineOrder) -> dict[str, Any]:
+        order, team = self._for_team(actor, order_id, command.team)
+        events = order.decline(actor, team, command.reason, now())
+        self.uow.orders.save(order, *events)
+        return order_view(order, actor, [team])
+
+    @command(WithdrawOrder)
+    def withdraw_order(self, actor: Actor, order_id: str, command: WithdrawOrder) -> dict[str, Any]:
+        order, team = self._for_team(actor, order_id, command.team)
+        events = order.withdraw(actor, team, command.reason, now())
+        self.uow.orders.save(order, *events)
+        return order_view(order, actor, [team])
+
+    @command(EscalateOrder)
+    def escalate_order(self, actor: Actor, order_id: str, command: EscalateOrder) -> dict[str, Any]:
+        order, own = self._permitted("escalate", actor, order_id)
+        teams = self.uow.teams.at([order.next_seat.site]) if order.next_seat else []
+        events = order.escalate(actor, command.reason, teams, _deadlines(), now())
+        self.uow.orders.save(order, *events)
+        return order_view(order, actor, own)
+
+    @command(CancelOrder)
+    def cancel_order(self, actor: Actor, order_id: str, command: CancelOrder) -> dict[str, Any]:
+        order, own = self._permitted("cancel", actor, order_id)
+        events = order.cancel(actor, command.reason, now())
+        self.uow.orders.save(order, *events)
+        return order_view(order, actor, own)
+
+    @command(RejectOrder)
+    def reject_order(self, actor: Actor, order_id: str, command: RejectOrder) -> dict[str, Any]:
+        order, own = self._permitted("reject", actor, order_id)
+        events = order.reject(actor, command.reason, now())
+        self.uow.orders.save(order, *events)
+        return order_view(order, actor, own)
+
+    @command(StartOrder)
+    def start_order(self, actor: Actor, order_id: str, command: StartOrder) -> dict[str, Any]:
+        order, team = self._for_team(actor, order_id)
+        events = order.start(actor, team, now())
+        self.uow.orders.save(order, *events)
+        return order_view(order, actor, [team])
+
+    @command(CompleteOrder)
+    def complete_order(self, actor: Actor, order_id: str, command: CompleteOrder) -> dict[str, Any]:
+        order, team = self._for_team(actor, order_id)
+        segments = [Segment(r.volunteer, r.start, r.end) for r in command.records]
+        silence = timedelta(seconds=settings().rating_silence_seconds)
+        events = order.complete(actor, team, segments, command.summary, list(command.evidence), silence, now())
+        self.uow.orders.save(order, *events)
+        return order_view(order, actor, [team])
+
+    @command(RateOrder)
+    def rate_order(self, actor: Actor, order_id: str, command: RateOrder) -> dict[str, Any]:
+        order, own = self._permitted("rate", actor, order_id)
+        events = order.rate(actor, command.score, command.comment, now())
+        self.uow.orders.save(order, *events)
+        return order_view(order, actor, own)
+
+    @command(CloseOrder)
+    def close_order(self, actor: Actor, order_id: str, command: CloseOrder) -> dict[str, Any]:
+        order, own = self._permitted("close", actor, order_id)
+        events = order.close(actor, now())
+        self.uow.orders.save(order, *events)
+        return order_view(order, actor, own)
+
+    @command(ReopenOrder)
+    def reopen_order(self, actor: Actor, order_id: str, command: ReopenOrder) -> dict[str, Any]:
+        order, own = self._permitted("reopen", actor, order_id)
+        if self.uow.orders.find(order.next_cycle_id):
+            raise Conflict("这个单已经重新打开过了", reopened_as=order.next_cycle_id)
+        teams = self.uow.teams.at([order.chain[0].site])
+        again, events = order.reopen(actor, command.reason, teams, _deadlines(), now())
+        self.uow.orders.add(again, *events)
+        return order_view(again, actor, own)
+
+    # -- queries ------------------------------------------------------------------------------------
+
+    @query
+    def order(self, actor: Actor, order_id: str) -> dict[str, Any]:
+        order, own = self._readable(actor, order_id)
+        return order_view(order, actor, own)
+
+    @query
+    def timeline(self, actor: Actor, order_id: str, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
+        order, _ = self._readable(actor, order_id)
+        entries, following = slice_page(order.timeline, limit, cursor)
+        return {"items": [timeline_view(entry) for entry in entries], "next": following}
+
+    @query
+    def orders(
+        self, actor: Actor, state: str | None = None, tier: str | None = None, site: str | None = None,
+        holder: str | None = None, limit: int = 50, cursor: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        wanted = {"state": state, "tier": tier, "path": site, "holder.id": holder}
+        own = self.uow.teams.of(actor)
+        page = self.uow.orders.visible(actor, own, {k: v for k, v in wanted.items() if v}, limit, cursor)
+        return {"items": [order_view(order, actor, own) for order in page.items], "next": page.next}
+
+    @query
+    def readiness(self, actor: Actor) -> dict[str, int]:
+        """How much of the registry has arrived here."""
+        count = self.uow.database
+        names = {"sites": "places", "teams": "teams", "items": "items", "residents": "residents"}
+        return {name: count[collection].estimated_document_count() for name, collection in names.items()}
+
+    # -- the clock ----------------------------------------------------------------------------------
+
+    @every(TICK)
+    def move_due_orders(self) -> int:
+        """Claim what is due by compare-and-set; the work follows what is due, not what is pending."""
+        if not self.uow.leads():
+            return 0
+        time = now()
+        due = self.uow.orders.due(time, DUE_AT_ONCE)
+        teams = self.uow.teams.at({o.next_seat.site for o in due if o.next_seat}) if due else []
+        for order in due:
+            if events := order.move_when_due(teams, _deadlines(), time):
+                self.uow.orders.save(order, *events)
+        return self.uow.commit_each()
+
+    # -- what dispatch must know of the registry ----------------------------------------------------
+
+    @subscribe(SiteOpened, idempotent=True)
+    def learn_place(self, event: SiteOpened) -> None:
+        sequence = self.uow.sequence
+        self._learn(self.uow.places, Place(
+            event.site, event.tier, event.path, event.auto_offer, event.has_post, sequence
+        ))  # fmt: skip
+
+    @subscribe(TeamFormed, idempotent=True)
+    def learn_team(self, event: TeamFormed) -> None:
+        sequence = self.uow.sequence
+        self._learn(self.uow.teams, Team(
+            event.team_id, event.site, event.tier, event.categories, event.leader_id, event.member_ids,
+            event.active, sequence,
+        ))  # fmt: skip
+
+    @subscribe(ItemPublished, idempotent=True)
+    def learn_item(self, event: ItemPublished) -> None:
+        sequence = self.uow.sequence
+        self._learn(self.uow.items, domain.Item(
+            event.item_id, event.name, event.category, event.tier, event.site, event.target_groups,
+            event.needs_address, sequence,
+        ))  # fmt: skip
+
+    @subscribe(ResidentRegistered, idempotent=True)
+    def learn_resident(self, event: ResidentRegistered) -> None:
+        sequence = self.uow.sequence
+        self._learn(self.uow.residents, domain.Resident(event.resident_id, event.site, sequence))
+
+    # -- parts --------------------------------------------------------------------------------------
+
+    def _learn(self, known: Any, news: Any) -> None:
+        """A fact older than the one that is known is ignored, so the order of arrival does not matter."""
+        old = known.find(news.id)
+        if old is None:
+            known.add(news)
+        elif news.applied > old.applied:
+            news.version = old.version
+            vars(old).update(vars(news))
+            known.save(old)
+
+    def _place(self, code: str) -> Place:
+        place = self.uow.places.find(code)
+        if place is None:
+            raise NotFound("没有这个村（社区）")
+        return place
+
+    def _readable(self, actor: Actor, order_id: str) -> tuple[Order, list[Team]]:
+        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        if not domain.may_read(actor, order, own):
+            raise NotFound("没有找到这个单")
+        return order, own
+
+    def _permitted(self, command: str, actor: Actor, order_id: str) -> tuple[Order, list[Team]]:
+        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        domain.permit(command, actor, order, own)
+        return order, own
+
+    def _for_team(self, actor: Actor, order_id: str, team: str | None = None) -> tuple[Order, Team]:
+        """Without ``team``: the one that accepted."""
+        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        return order, domain.led_team(actor, order, own, team)
+
+
+def _deadlines() -> domain.Deadlines:
+    return TABLES[settings().sla_profile]
+
+
+def _wish(actor: Actor, command: PlaceOrder) -> Wish:
+    resident = command.on_behalf_of or actor.id
+    preferred = command.preferred
+    return Wish(
+        resident_id=resident,
+        placed_by=actor.id,
+        target_group=command.target_group,
+        description=command.description,
+        address=command.address,
+        resident_name=actor.name if resident == actor.id else None,
+        preferred_from=preferred.start if preferred else None,
+        preferred_to=preferred.end if preferred else None,
+        urgent=command.urgent,
+    )
+
+
+def _chosen(fit: list[Team], wanted: list[str], order: Order) -> list[Team]:
+    """By hand: only fitting teams, and none that was asked before."""
+    by_id = {team.id: team for team in fit}
+    for number, team in enumerate(wanted):
+        if team not in by_id:
+            why = "这支队伍已经派过这一单" if order.offer_of(team) else "不是本级合适的队伍"
+            raise invalid(f"teams.{number}", why)
+    return [by_id[team] for team in dict.fromkeys(wanted)]

@@ -1,0 +1,57 @@
+"""How an order looks to who asks."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from services.contracts.actor import Actor
+from services.contracts.privacy import mask
+from services.dispatch.domain import Entry, Order, Team, reads_in_clear
+
+
+def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[str, Any]:
+    """Address and name only for those who need them (public contract, section 3.2)."""
+    clear = reads_in_clear(actor, order, teams)
+    return {
+        "id": order.id,
+        "state": order.state,
+        "tier": order.tier,
+        "holder": None if order.holder is None else {"kind": order.holder.kind, "id": order.holder.id},
+        "site": order.site,
+        "due_at": order.due_at,
+        "offers": [{"team": o.team, "state": o.state, "tier": o.tier} for o in order.offers],
+        "accepted_by": order.accepted_by,
+        "cycle": order.cycle,
+        "reopens": order.reopens,
+        "service_item": order.item_id,
+        "service_item_name": order.item_name,
+        "category": order.category,
+        "target_group": order.target_group,
+        "urgent": order.urgent,
+        "description": order.description if clear else mask(order.description),
+        "address": order.address if clear else None,
+        "resident": {"id": order.resident_id, "name": order.resident_name} if clear else None,
+        "preferred": _preferred(order),
+        "placed_at": order.placed_at,
+        "volunteers": order.volunteers,
+        "records": [{"volunteer": s.volunteer_id, "from": s.start, "to": s.end} for s in order.segments],
+        "summary": order.summary if clear else None,
+        "evidence": order.evidence if clear else [],
+        "rating": _rating(order, clear),
+        "possible": order.possible,
+    }
+
+
+def _preferred(order: Order) -> dict[str, Any] | None:
+    if order.preferred_from is None:
+        return None
+    return {"from": order.preferred_from, "to": order.preferred_to}
+
+
+def _rating(order: Order, clear: bool) -> dict[str, Any] | None:
+    if order.score is None:
+        return None
+    return {"score": order.score, "comment": order.comment if clear else None, "by": order.rated_by}
+
+
+def timeline_view(entry: Entry) -> dict[str, Any]:
+    return {"time": entry.time, "event": entry.event, "actor": entry.actor, "tier": entry.tier, "note": entry.note}
