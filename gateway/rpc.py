@@ -7,7 +7,6 @@ that asked.
 import asyncio
 import itertools
 import os
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -152,7 +151,7 @@ class RpcClient:
 
         def receive(_size: int) -> bytes:
             try:
-                return bytes(sock.recv(READ_CHUNK, socket.MSG_DONTWAIT))
+                return os.read(sock.fileno(), READ_CHUNK)  # ``recv`` would wait as long as a send may
             except BlockingIOError:
                 # py-amqp keeps a half-read frame on a timeout, and only then.
                 raise TimeoutError from None

@@ -1,0 +1,231 @@
+"""``make demo``: an order that nobody at the station takes, from the wish to the points.
+
+Every request carries an idempotency key and is sent again until its outcome is known, so that a process
+may die at any moment of it.
+"""
+
+import http.client
+import json
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+from zoneinfo import ZoneInfo
+
+from kombu import Connection, Exchange, Queue
+
+CHINA = ZoneInfo("Asia/Shanghai")
+PATIENCE = 90.0
+"""Seconds that one step may take, restarts of what it needs included."""
+PAUSE = 0.3  # seconds
+ITEM = "home-haircut"
+
+
+class Refused(Exception):
+    """The system said no."""
+
+
+class Client:
+    """One account's requests."""
+
+    def __init__(self, address: str, username: str) -> None:
+        self._host = urlsplit(address).netloc
+        self._username, self._token = username, ""
+
+    def get(self, path: str) -> Any:
+        return self._until_known("GET", path, None)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self._until_known("POST", path, body)
+
+    def _until_known(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        key, until = str(uuid.uuid4()), time.monotonic() + PATIENCE
+        while True:
+            try:
+                status, answer = self._once(method, path, body, key)
+            except (OSError, http.client.HTTPException, ValueError):
+                status, answer = 503, {}
+            if status < 300:
+                return answer
+            if status == 401:
+                self._token = ""
+            elif status < 500:
+                raise Refused(f"{method} {path}: {status} {answer.get('detail')}")
+            if time.monotonic() > until:
+                raise Refused(f"{method} {path}: no answer within {PATIENCE:g} s")
+            time.sleep(PAUSE)
+
+    def _once(self, method: str, path: str, body: dict[str, Any] | None, key: str) -> tuple[int, Any]:
+        if not self._token:
+            form = {"grant_type": "password", "username": self._username, "password": "demo"}
+            status, answer = self._send(
+                "POST", "/oauth/token", urlencode(form), {"Content-Type": "application/x-www-form-urlencoded"}
+            )
+            if status != 200:
+                return (status, answer) if status != 401 else (403, answer)
+            self._token = answer["access_token"]
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        content = None
+        if body is not None:
+            headers["Idempotency-Key"] = key
+            content = json.dumps(body)
+        return self._send(method, path, content, headers)
+
+    def _send(self, method: str, path: str, content: str | None, headers: dict[str, str]) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection(self._host, timeout=6)
+        try:
+            connection.request(method, path, content, headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+
+def main() -> int:
+    endpoints = _endpoints()
+    people = {
+        name: Client(endpoints["http"], name)
+        for name in ("resident", "leader1", "leader2", "leader3", "institute", "center")
+    }
+    _watch(endpoints["amqp"])
+    try:
+        order = _play(people)
+        _report(people, order)
+    except Refused as error:
+        print(f"\nthe demo stopped: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _endpoints() -> dict[str, str]:
+    path = Path(os.environ.get("SIDAN_DATA_DIR", "var")) / "run" / "endpoints.json"
+    if not path.exists():
+        sys.exit("no running system found: start one with `make run` in another terminal")
+    return dict(json.loads(path.read_text()))
+
+
+def _play(people: dict[str, Client]) -> dict[str, Any]:
+    placed = people["resident"].post(
+        "/v1/orders", {"service_item": ITEM, "description": "给腿脚不便的老人上门理发", "target_group": "elderly"}
+    )
+    path = f"/v1/orders/{placed['id']}"
+    _say(f"the resident placed order {placed['id']}; due at the {placed['tier']} by {placed['due_at']}")
+    _climb(people, path, placed)
+    team = people["leader3"].get("/v1/me")["teams"][0]
+    people["leader3"].post(f"{path}/accept", {"team": team["id"]})
+    _say(f"accepted by {team['name']}")
+    people["leader3"].post(f"{path}/start", {})
+    people["leader3"].post(f"{path}/complete", {"records": _records(team), "summary": "理发一次，老人很满意"})
+    people["resident"].post(f"{path}/rate", {"score": 5, "comment": "谢谢"})
+    closed = people["institute"].post(f"{path}/close", {})
+    _say(f"the order is {closed['state']}")
+    return dict(closed)
+
+
+def _climb(people: dict[str, Client], path: str, placed: dict[str, Any]) -> None:
+    """Nobody at the station takes it: the deadline passes, or the station sends it up by hand."""
+    due = datetime.fromisoformat(placed["due_at"])
+    if due - datetime.now(CHINA) < timedelta(seconds=60):
+        _say("nobody takes it; waiting for the deadline (demo profile)")
+    else:
+        _say("nobody takes it; the deadline is far (standard profile), so the station escalates by hand")
+        station = Client(f"http://{people['resident']._host}", "station")
+        station.post(f"{path}/escalate", {"reason": "本站队伍都没有空"})
+    _await("the order is at the institute", lambda: people["resident"].get(path)["tier"] == "institute")
+
+
+def _records(team: dict[str, Any]) -> list[dict[str, Any]]:
+    """Half an hour of two members, today and not in the future."""
+    end = datetime.now(CHINA).replace(second=0, microsecond=0)
+    begin = max(end - timedelta(minutes=30), end.replace(hour=0, minute=0))
+    if begin == end:
+        begin, end = end, end + timedelta(minutes=1)
+    return [{"volunteer": v, "from": begin.isoformat(), "to": end.isoformat()} for v in team["members"][:2]]
+
+
+def _report(people: dict[str, Client], order: dict[str, Any]) -> None:
+    print("\ntimeline")
+    for entry in people["resident"].get(f"/v1/orders/{order['id']}/timeline")["items"]:
+        time_ = datetime.fromisoformat(entry["time"]).astimezone(CHINA)
+        print(f"  {time_:%H:%M:%S.%f}"[:-3] + f"  {entry['tier']:<10} {entry['event']:<10} {entry['note']}")
+    print("\nhours and points")
+    for position, record in enumerate(order["records"]):
+        _credited(people, order["id"], record["volunteer"], position)
+
+
+def _credited(people: dict[str, Client], order_id: str, volunteer: str, position: int) -> None:
+    """Exactly one hours record and one award for the segment."""
+    center = people["center"]
+
+    def hours() -> list[dict[str, Any]]:
+        items = center.get(f"/v1/volunteers/{volunteer}/hours?limit=200")["items"]
+        return [h for h in items if h["source"]["id"] == order_id]
+
+    _await("hours are effective", lambda: any(h["state"] in ("effective", "refused") for h in hours()))
+    (record,) = hours()
+    awards: list[dict[str, Any]] = []
+
+    def award() -> bool:
+        items = center.get(f"/v1/accounts/{volunteer}/entries?limit=200")["items"]
+        awards[:] = [e for e in items if e["source"]["id"] == record["id"]]
+        return bool(awards)
+
+    if record["hours"]:
+        _await("points are deposited", award)
+    points = sum(e["amount"] for e in awards)
+    said = f"{record['hours']} h {record['state']}, {points} points in {len(awards)} entry"
+    print(f"  {volunteer}: {said}" + (f" ({record['reason']})" if record["reason"] else ""))
+
+
+def _await(what: str, holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not holds():
+        if time.monotonic() > until:
+            raise Refused(f"waited {PATIENCE:g} s for: {what}")
+        time.sleep(PAUSE)
+
+
+def _say(text: str) -> None:
+    print(f"- {text}", flush=True)
+
+
+def _watch(amqp: str) -> None:
+    """Print the events as they pass, while the demo runs."""
+    ready = threading.Event()
+    threading.Thread(target=_listen, args=(amqp, ready), daemon=True).start()
+    ready.wait(5)
+
+
+def _listen(amqp: str, ready: threading.Event) -> None:
+    seen: set[str] = set()
+
+    def show(_body: Any, message: Any) -> None:
+        id = message.headers.get("cloudEvents_id")
+        if id not in seen:
+            seen.add(id)
+            print(f"    event {message.delivery_info['routing_key']}", flush=True)
+        message.ack()
+
+    while True:
+        try:
+            with Connection(amqp, connect_timeout=5) as connection:
+                queue = Queue("", Exchange("sidan.events", "topic"), "#", exclusive=True)
+                with connection.Consumer(queue, callbacks=[show]):
+                    ready.set()
+                    while True:
+                        connection.drain_events()
+        except OSError:
+            time.sleep(1)  # the broker is away; it comes back
+        except Exception as error:
+            print(f"    (events not shown: {type(error).__name__})", flush=True)
+            time.sleep(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
