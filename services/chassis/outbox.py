@@ -14,7 +14,7 @@ from typing import Any
 
 import eventlet
 from eventlet.event import Event as Signal
-from pymongo import ASCENDING, IndexModel, UpdateOne, WriteConcern
+from pymongo import ASCENDING, IndexModel, UpdateOne
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
@@ -42,10 +42,8 @@ class Relay:
     def __init__(
         self, database: Database[Document], collections: Sequence[str], publisher: Publisher, lease: Lease
     ) -> None:
-        # A lost mark is a duplicate at worst, so it waits for no majority.
-        self._collections = {
-            name: database.get_collection(name, write_concern=WriteConcern(w=1)) for name in collections
-        }
+        # Marks wait for the majority too: scans read what it has, and would find unmarked events again.
+        self._collections = {name: database[name] for name in collections}
         self._publisher, self._lease = publisher, lease
         self._changed: set[str] = set()
         self._wake = Signal()
