@@ -229,10 +229,12 @@ class Volunteer:
             account_id=account.id,
         )  # fmt: skip
         account.become_volunteer(id)
-        return volunteer, volunteer._registered()
+        return volunteer, volunteer._registered(site)
 
     @classmethod
-    def add(cls, wanted: AddVolunteer, site: Site, id_number: str, index: str) -> tuple["Volunteer", VolunteerRegistered]:
+    def add(
+        cls, wanted: AddVolunteer, site: Site, id_number: str, index: str
+    ) -> tuple["Volunteer", VolunteerRegistered]:
         """From reference data, real-name checked already."""
         if wanted.birth_date not in (None, identity.birth_date(id_number)):
             raise invalid("birth_date", "出生日期与身份证号不一致")
@@ -240,10 +242,10 @@ class Volunteer:
             id=wanted.id, name=wanted.name, site=site.id, id_number=id_number, id_number_index=index,
             phone=identity.mobile(wanted.phone), real_name=RealName.PASSED, categories=wanted.categories,
         )  # fmt: skip
-        return volunteer, volunteer._registered()
+        return volunteer, volunteer._registered(site)
 
-    def _registered(self) -> VolunteerRegistered:
-        return VolunteerRegistered(site=self.site, volunteer_id=self.id)
+    def _registered(self, site: Site) -> VolunteerRegistered:
+        return VolunteerRegistered(site=site.id, volunteer_id=self.id, path=site.path)
 
     @property
     def birth_date(self) -> date:
