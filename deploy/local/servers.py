@@ -14,10 +14,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kombu import Connection
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
@@ -68,9 +68,7 @@ class RabbitMQ:
             [_required("epmd"), "-port", str(self._state["epmd"]), "-address", "127.0.0.1"],
             self.data_dir / "log/epmd.log",
         )
-        self._beam = Process(
-            [self._server], self.data_dir / "log/console.log", self._env(), self.data_dir
-        )
+        self._beam = Process([self._server], self.data_dir / "log/console.log", self._env(), self.data_dir)
 
     @property
     def port(self) -> int:
@@ -119,13 +117,21 @@ class RabbitMQ:
         return self._beam.alive()
 
     def wait_ready(self, timeout: float = 30) -> None:
-        """Return when the broker accepts its user."""
+        """Return when the broker takes connections."""
         _wait("RabbitMQ", self, self._answers, timeout)
 
     def stop(self, timeout: float = 10) -> None:
         """Shut down in order; kill what is left after ``timeout`` seconds."""
-        self._beam.stop(timeout)
+        self.terminate()
+        if not self._beam.wait(timeout):
+            self._beam.kill()
         self._epmd.stop(timeout)
+
+    def terminate(self) -> None:
+        """Ask the node to shut down and return at once."""
+        if self.alive():
+            self._leave_statistics()
+            self._beam.terminate()
 
     def kill(self) -> None:
         """End the node as a power cut would."""
@@ -139,14 +145,20 @@ class RabbitMQ:
         return done.stdout
 
     def _answers(self) -> bool:
-        if port_is_free(self.port):
-            return False
+        # The listener opens last of all: user, policies and management page are there by then.
         try:
-            with Connection(self.uri, connect_timeout=2) as connection:
-                connection.connect()
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as probe:
+                probe.sendall(b"AMQP\x00\x00\x09\x01")
+                return probe.recv(1) != b""
         except OSError:
             return False
-        return True
+
+    def _leave_statistics(self) -> None:
+        """Unhook the management agent, which would hold a stop up for 5 s."""
+        unhook = "gen_event delete_handler [rabbit_event, rabbit_mgmt_db_handler, []]"
+        command = ["erl_call", "-sname", str(self._state["node"]), "-a", unhook]
+        with suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, env=self._env(), capture_output=True, timeout=1)
 
     def _write_configuration(self) -> None:
         definitions = self.data_dir / "definitions.json"
@@ -184,9 +196,7 @@ class RabbitMQ:
 class MongoDB:
     """A replica set of one member, so that transactions and change streams work."""
 
-    def __init__(
-        self, data_dir: Path, port: int | None = None, test_commands: bool = False
-    ) -> None:
+    def __init__(self, data_dir: Path, port: int | None = None, test_commands: bool = False) -> None:
         self.data_dir = data_dir.resolve()
         self._state = _State(self.data_dir, dict)
         self._state.keep_ports(mongo=port)
@@ -278,7 +288,7 @@ class _State:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = data_dir / "state.json"
         known = self._file.exists()
-        self.values = json.loads(self._file.read_text()) if known else initial()
+        self.values: dict[str, str | int] = json.loads(self._file.read_text()) if known else initial()
 
     def __getitem__(self, key: str) -> str | int:
         return self.values[key]
@@ -286,11 +296,11 @@ class _State:
     def keep_ports(self, *names: str, **wanted: int | None) -> None:
         """Choose the ports of these names: the wanted, else the last, else a free one."""
         for name in [*names, *wanted]:
-            self.values[name] = wanted.get(name) or _free_again(self.values.get(name))
+            self.values[name] = wanted.get(name) or _free_again(int(self.values.get(name, 0)))
         _write_private(self._file, json.dumps(self.values, indent=2))
 
 
-def _free_again(port: int | None) -> int:
+def _free_again(port: int) -> int:
     return port if port and port_is_free(port) else free_port()
 
 
@@ -338,8 +348,7 @@ def _required(command: str) -> str:
     found = shutil.which(command)
     if not found:
         raise ServerError(
-            "RabbitMQ is not installed: run `apt-get install rabbitmq-server`"
-            " or set AMQP_URI to a broker of your own."
+            "RabbitMQ is not installed: run `apt-get install rabbitmq-server` or set AMQP_URI to a broker of your own."
         )
     return found
 
