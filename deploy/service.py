@@ -8,6 +8,7 @@ import importlib  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import warnings  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from typing import Any  # noqa: E402
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -21,17 +22,22 @@ from services.chassis.telemetry import configure_logging, logger  # noqa: E402
 
 
 def main(name: str) -> int:
+    return run(service_class(name), container_config)
+
+
+def run(service: Any, config: Callable[[], dict[str, Any]]) -> int:
+    """Until the container stops or dies; a wrong setting is named and nothing is started."""
     try:
         configuration = settings()
     except ValidationError as error:
-        print(f"cannot start {name}: {describe(error)}", file=sys.stderr)
+        print(f"cannot start {service.name}: {describe(error)}", file=sys.stderr)
         return 2
-    configure_logging(name, configuration.log_level)
-    container = ServiceContainer(service_class(name), container_config())
+    configure_logging(service.name, configuration.log_level)
+    container = ServiceContainer(service, config())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: eventlet.spawn_n(drain, container))
     container.start()
-    logger().info("started", service=name, replica=configuration.replica)
+    logger().info("started", service=service.name, replica=configuration.replica)
     container.wait()
     return 0
 

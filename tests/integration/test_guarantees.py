@@ -1,0 +1,428 @@
+"""What the chassis promises, each promise under its own name, against real servers."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import amqp
+import pytest
+from kombu import Connection, Exchange, Queue
+
+from deploy.reference.rpc import Refused
+from gateway.rpc import RpcClient, Trace
+from services.chassis.dead import DeadLetters
+from services.chassis.messages import PREFIX, Envelope
+from services.chassis.topology import DEAD_SUFFIX, UNROUTED
+from services.contracts.errors import Unavailable
+from tests.support.processes import ACTOR, ROOT, World, eventually
+from tests.support.proxy import Proxy
+from tests.support.topology import QUEUE
+
+CONFIRM_DEADLINE = 5.0  # seconds
+
+
+def add(world: World, id: str, **more: Any) -> None:
+    world.call("alpha.add", command={"id": id, **more})
+
+
+@contextmanager
+def channel_of(world: World) -> Iterator[Any]:
+    with Connection(world.amqp_uri) as connection:
+        yield connection.default_channel
+
+
+def publish(world: World, headers: dict[str, Any], body: bytes, key: str = QUEUE, **properties: Any) -> None:
+    message = amqp.Message(body, application_headers=headers, **properties)
+    with channel_of(world) as channel:
+        channel.basic_publish(message, "", key)
+
+
+def envelope(id: str, thing: str, sequence: int = 1, **data: Any) -> Envelope:
+    from services.chassis.clock import now
+
+    content = {"site": "130802103202", "thing_id": thing, "counter": "counter", **data}
+    return Envelope(
+        id, "cn.sidan.thing.happened.v1", "/sidan/alpha", thing, now(), sequence, "130802103202",
+        json.dumps(content).encode(),
+    )  # fmt: skip
+
+
+# -- 1 ------------------------------------------------------------------------------------------------
+
+
+def test_state_and_its_events_commit_together_or_not_at_all(world: World) -> None:
+    world.start("beta").wait_started()
+    alpha = world.start("alpha", SIDAN_CRASH_AT="in_transaction").wait_started()
+    with pytest.raises(Refused):
+        add(world, "refused", refuse=True)
+    world.call_in_vain("alpha.add", command={"id": "one", "twin": "two"})
+    alpha.wait_exit()
+    assert world.database("alpha")["things"].count_documents({}) == 0
+    world.start("alpha").wait_started()
+    add(world, "one", twin="two")
+    eventually(lambda: len(world.applied()) >= 2)
+    assert sorted(world.applied()) == ["one", "two"]
+
+
+# -- 2 ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("point", ["after_commit", "after_confirm"])
+def test_a_crash_of_the_publisher_after_any_line_loses_no_event(world: World, point: str) -> None:
+    world.start("beta").wait_started()
+    alpha = world.start("alpha", SIDAN_CRASH_AT=point).wait_started()
+    world.call_in_vain("alpha.add", command={"id": "one"}) if point == "after_commit" else add(world, "one")
+    alpha.wait_exit()
+    world.start("alpha").wait_started()
+    eventually(lambda: world.unsent() == 0 and world.applied())
+    eventually(lambda: world.depth() == 0)
+    assert world.applied() == ["one"]
+
+
+@pytest.mark.parametrize("point", ["before_commit", "in_transaction", "after_commit", "before_ack"])
+def test_a_crash_of_the_subscriber_after_any_line_loses_no_event(world: World, point: str) -> None:
+    beta = world.start("beta", SIDAN_CRASH_AT=point).wait_started()
+    world.start("alpha").wait_started()
+    add(world, "one")
+    beta.wait_exit()
+    world.start("beta").wait_started()
+    add(world, "two")
+    eventually(lambda: "two" in world.applied() and "one" in world.applied())
+    assert sorted(world.applied()) == ["one", "two"]
+
+
+# -- 3 ------------------------------------------------------------------------------------------------
+
+
+def test_an_event_handled_twice_has_one_effect(world: World) -> None:
+    world.start("beta").wait_started()
+    for _ in range(3):
+        same = envelope("the-same", "one")
+        publish(world, same.headers(), same.data)
+    other = envelope("another", "two", 2)
+    publish(world, other.headers(), other.data)
+    eventually(lambda: "two" in world.applied())
+    publish(world, same.headers(), same.data)
+    last = envelope("last", "three", 3)
+    publish(world, last.headers(), last.data)
+    eventually(lambda: "three" in world.applied())
+    assert world.applied() == ["one", "two", "three"]
+
+
+# -- 4 ------------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """Everything that is published, in the order of the broker."""
+
+    def __init__(self, world: World) -> None:
+        self.seen: list[tuple[str, int]] = []
+        self._uri, self._stop = world.amqp_uri, threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def _run(self) -> None:
+        def note(_body: Any, message: Any) -> None:
+            self.seen.append((message.headers[PREFIX + "subject"], int(message.headers[PREFIX + "sequence"])))
+            message.ack()
+
+        with Connection(self._uri) as connection:
+            queue = Queue("", Exchange("sidan.events", "topic"), "#", exclusive=True)
+            with connection.Consumer(queue, callbacks=[note], accept=["json"]):
+                self._ready.set()
+                while not self._stop.is_set():
+                    try:
+                        connection.drain_events(timeout=0.2)
+                    except TimeoutError:
+                        continue
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(5)
+
+    def first_publications(self) -> dict[str, list[int]]:
+        first: dict[str, list[int]] = defaultdict(list)
+        for subject, sequence in self.seen:
+            if sequence not in first[subject]:
+                first[subject].append(sequence)
+        return first
+
+
+def test_first_publications_of_an_aggregate_are_in_order_with_several_replicas(world: World) -> None:
+    replicas = [world.start("alpha") for _ in range(3)]
+    for replica in replicas:
+        replica.wait_started()
+    recorder = Recorder(world)
+    things, touches = [f"thing-{n}" for n in range(8)], 25
+    for thing in things:
+        add(world, thing)
+    workers = [threading.Thread(target=_touch, args=(world, thing, touches)) for thing in things]
+    for worker in workers:
+        worker.start()
+    eventually(lambda: len(recorder.seen) > len(things) * touches / 4)
+    holder = _relay_holder(world, replicas)
+    holder.kill()
+    killed = time.monotonic()
+    before = len(recorder.seen)
+    eventually(lambda: len(recorder.seen) > before, seconds=5, what="another relay took over")
+    assert time.monotonic() - killed < 5
+    for worker in workers:
+        worker.join()
+    expected = {thing: list(range(1, touches + 2)) for thing in things}
+    eventually(lambda: world.unsent() == 0)
+    eventually(lambda: all(len(recorder.first_publications()[t]) == touches + 1 for t in things))
+    assert recorder.first_publications() == expected
+    recorder.close()
+
+
+def _touch(world: World, thing: str, times: int) -> None:
+    done = 0
+    while done < times:
+        try:
+            world.call("alpha.touch", timeout=3, command={"id": thing})
+        except Exception:  # the replica that had the call was killed: the outcome is read below
+            pass
+        done = int(world.database("alpha")["things"].find_one({"_id": thing})["touched"])
+
+
+def _relay_holder(world: World, replicas: list[Any]) -> Any:
+    lease = eventually(lambda: world.database("alpha")["leases"].find_one({"_id": "leader"}))
+    return next(replica for replica in replicas if lease["holder"].endswith(f":{replica.pid}"))
+
+
+# -- 5 ------------------------------------------------------------------------------------------------
+
+
+def test_an_event_published_before_its_subscriber_ever_ran_is_delivered_to_it(world: World) -> None:
+    world.start("alpha").wait_started()
+    add(world, "early")
+    eventually(lambda: world.unsent() == 0)
+    world.start("beta").wait_started()
+    eventually(lambda: world.applied() == ["early"])
+
+
+# -- 6 ------------------------------------------------------------------------------------------------
+
+
+def dead_letters(world: World) -> Any:
+    return Connection(world.amqp_uri)
+
+
+def test_a_failing_handler_ends_in_the_dead_letters_after_growing_delays_and_can_be_put_back(world: World) -> None:
+    world.start("beta").wait_started()
+    world.start("alpha").wait_started()
+    add(world, "bad", note="poison")
+    add(world, "good")
+    eventually(lambda: "good" in world.applied(), what="the others go on")
+    eventually(lambda: world.depth(QUEUE + DEAD_SUFFIX) == 1)
+    times = world.attempts("bad")
+    pauses = [(later - earlier).total_seconds() for earlier, later in zip(times, times[1:], strict=False)]
+    retries = [pause for pause in pauses if pause > 0.15]
+    assert [round(delay, 1) <= pause for delay, pause in zip((0.2, 0.5, 1.0), retries, strict=True)] == [True] * 3
+    with dead_letters(world) as connection:
+        dead = DeadLetters(connection.connection, [QUEUE])
+        (letter,) = dead.all()
+        assert letter.reason == "ValueError: cannot count this, call 138****5678"
+        assert "in count" in letter.headers["trace"] and "13812345678" not in letter.headers["trace"]
+        assert letter.headers["attempt"] == 3 and letter.headers["failed-queue"] == QUEUE
+        world.database("beta")["healed"].insert_one({})
+        assert [one.message_id for one in dead.retry(lambda _: True)] == [letter.message_id]
+    eventually(lambda: "bad" in world.applied())
+    assert world.applied() == ["good", "bad"] and world.depth(QUEUE + DEAD_SUFFIX) == 0
+
+
+GOOD = envelope("junk", "one").headers()
+UNREADABLE = [
+    ({}, b"{}"),
+    (GOOD, b"not json"),
+    (GOOD, b"\xff\xfe"),
+    (GOOD, b"[]"),
+    (GOOD, b'{"site": "1"}'),
+    ({**GOOD, PREFIX + "time": "yesterday"}, b"{}"),
+    ({**GOOD, PREFIX + "sequence": 7}, b"{}"),
+    (GOOD, b"[" * 20_000),
+    (GOOD, b" " * 300_000),
+]
+
+
+def test_a_body_that_cannot_be_parsed_ends_in_the_dead_letters_at_once(world: World) -> None:
+    beta = world.start("beta").wait_started()
+    for headers, body in UNREADABLE:
+        publish(world, headers, body)
+    fine = envelope("fine", "fine")
+    publish(world, fine.headers(), fine.data)
+    eventually(lambda: world.applied() == ["fine"])
+    eventually(lambda: world.depth(QUEUE + DEAD_SUFFIX) == len(UNREADABLE))
+    with dead_letters(world) as connection:
+        dead = DeadLetters(connection.connection, [QUEUE])
+        assert all(letter.reason for letter in dead.all())
+        assert len(dead.drop(lambda _: True)) == len(UNREADABLE)
+    assert world.depth(QUEUE + DEAD_SUFFIX) == 0 and beta.alive
+
+
+# -- 7 ------------------------------------------------------------------------------------------------
+
+
+def test_500_events_on_one_hot_account_from_4_replicas_all_arrive_none_dead(world: World) -> None:
+    events = [envelope(f"event-{n}", f"thing-{n}", n + 1) for n in range(500)]
+    replicas = [world.start("beta") for _ in range(4)]
+    for replica in replicas:
+        replica.wait_started()
+    with channel_of(world) as channel:
+        for event in events:
+            channel.basic_publish(amqp.Message(event.data, application_headers=event.headers()), "", QUEUE)
+    eventually(lambda: len(world.applied()) >= len(events), seconds=60)
+    assert sorted(world.applied()) == sorted(event.subject for event in events)
+    assert world.depth(QUEUE + DEAD_SUFFIX) == 0
+
+
+# -- 8 ------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_lets_running_handlers_finish_and_requeues_the_rest(world: World) -> None:
+    beta = world.start("beta").wait_started()
+    slow = envelope("slow", "slow", note="slow:3")
+    publish(world, slow.headers(), slow.data)
+    eventually(lambda: world.attempts("slow"))
+    for n in range(5):
+        waiting = envelope(f"waiting-{n}", f"waiting-{n}")
+        publish(world, waiting.headers(), waiting.data)
+    eventually(lambda: world.depth() == 0, what="prefetched")
+    assert beta.stop() == 0
+    assert world.applied() == ["slow"], "the running handler finished"
+    eventually(lambda: world.depth() == 5, what="the rest is in the queue again")
+    world.start("beta").wait_started()
+    eventually(lambda: len(world.applied()) == 6)
+    assert len(world.attempts("slow")) == 1
+
+
+def test_a_stop_answers_running_calls_and_leaves_the_others_to_the_next_replica(world: World) -> None:
+    alpha = world.start("alpha").wait_started()
+    answers: list[Any] = []
+    caller = threading.Thread(target=lambda: answers.append(world.call("alpha.slow", seconds=2.0)))
+    caller.start()
+    time.sleep(0.5)
+    assert alpha.stop() == 0
+    caller.join()
+    assert answers == [{"slept": 2.0}]
+
+
+# -- 9 ------------------------------------------------------------------------------------------------
+
+
+def test_a_publish_on_a_dead_link_ends_within_5_seconds_and_recovers(world: World) -> None:
+    proxy, uri = Proxy.before(world.amqp_uri)
+    with channel_of(world) as channel:
+        channel.queue_declare("probe", durable=True, auto_delete=False)
+    probe = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "tests.support.publish_probe", uri],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert probe.stdin and probe.stdout
+
+    def attempt() -> Any:
+        probe.stdin.write("probe\n")
+        probe.stdin.flush()
+        return json.loads(probe.stdout.readline())
+
+    assert json.loads(probe.stdout.readline())["ready"]
+    assert attempt()["confirmed"]
+    proxy.mode = "blackhole"
+    lost = attempt()
+    assert not lost["confirmed"] and lost["seconds"] < CONFIRM_DEADLINE + 0.5
+    proxy.mode = "pass"
+    eventually(lambda: attempt()["confirmed"], seconds=10)
+    proxy.close()
+    probe.kill()
+    probe.wait()
+    probe.stdin.close()
+    probe.stdout.close()
+
+
+def test_a_call_on_a_dead_link_ends_within_5_seconds_and_recovers(world: World) -> None:
+    proxy, uri = Proxy.before(world.amqp_uri)
+    world.start("alpha").wait_started()
+    add(world, "one")
+
+    async def scenario() -> tuple[float, Any]:
+        client = RpcClient(uri)
+        await client.start()
+        arguments = {"actor": ACTOR, "id": "one"}
+        trace = Trace("test", "")
+        while not client.connected:
+            await asyncio.sleep(0.05)
+        assert await client.call("alpha.thing", arguments, trace) == {"touched": 0}
+        proxy.mode = "blackhole"
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            await client.call("alpha.thing", arguments, trace)
+        took = time.monotonic() - started
+        proxy.mode = "pass"
+        until = time.monotonic() + 30
+        while True:
+            try:
+                answer = await client.call("alpha.thing", arguments, trace)
+                break
+            except Unavailable:
+                assert time.monotonic() < until
+                await asyncio.sleep(0.2)
+        await client.stop()
+        return took, answer
+
+    took, answer = asyncio.run(scenario())
+    assert took < 5 and answer == {"touched": 0}
+    proxy.close()
+
+
+BAD_REQUESTS: list[dict[str, Any]] = [
+    {"body": b"{}", "headers": {}},
+    {"body": b"not json", "headers": {}},
+    {"body": b'{"args": [], "kwargs": []}', "headers": {}},
+    {"body": b'{"args": [], "kwargs": {}}', "headers": {"deadline": "soon"}},
+    {"body": b'{"args": [], "kwargs": {"actor": {"$ne": null}}}', "headers": {}},
+    {"body": b"[" * 50_000, "headers": {}},
+]
+
+
+def test_one_bad_rpc_message_kills_nobody(world: World) -> None:
+    alpha = world.start("alpha").wait_started()
+    with channel_of(world) as channel:
+        for bad in BAD_REQUESTS:
+            for method in ("alpha.add", "alpha.no_such_method"):
+                message = amqp.Message(bad["body"], application_headers=bad["headers"])
+                channel.basic_publish(message, "nameko-rpc", method)
+    add(world, "still-there")
+    with pytest.raises(Refused, match="NotFound"):
+        world.call("alpha.no_such_method")
+    assert alpha.alive
+
+
+def test_forged_and_foreign_headers_are_not_passed_on(world: World) -> None:
+    world.start("beta").wait_started()
+    forged = envelope("forged", "bad", note="poison")
+    headers = {**forged.headers(), "x-death": [{"count": 99}], "nameko.user_id": "admin", "x-custom": "1", "attempt": 2}
+    publish(world, headers, forged.data)
+    eventually(lambda: world.depth(QUEUE + DEAD_SUFFIX) == 1)
+    with dead_letters(world) as connection:
+        (letter,) = DeadLetters(connection.connection, [QUEUE]).all()
+    assert not {"nameko.user_id", "x-custom"} & letter.headers.keys()
+    assert not any(d.get("count") == 99 for d in letter.headers.get("x-death", []))
+
+
+def test_what_nobody_is_bound_to_is_kept(world: World) -> None:
+    """By the broker's policy; the queue is declared with the rest."""
+    world.start("alpha").wait_started()
+    with channel_of(world) as channel:
+        channel.exchange_unbind("sidan.events", "alpha.events", "#")
+        channel.queue_unbind(QUEUE, "alpha.events", "thing.happened.#")
+    add(world, "lonely")
+    eventually(lambda: world.depth(UNROUTED) == 1)

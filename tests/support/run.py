@@ -1,0 +1,30 @@
+"""Run a sample service as a process: ``python -m tests.support.run alpha``."""
+
+import eventlet
+
+eventlet.monkey_patch()
+
+import sys  # noqa: E402
+import warnings  # noqa: E402
+
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+from deploy import service  # noqa: E402
+from services.chassis.settings import settings  # noqa: E402
+from tests.support.sample import AlphaService, BetaService  # noqa: E402
+from tests.support.topology import PUBLISHERS, SUBSCRIPTIONS  # noqa: E402
+
+SAMPLES = {"alpha": AlphaService, "beta": BetaService}
+
+
+def config() -> dict[str, object]:
+    return {
+        "AMQP_URI": settings().amqp_uri,
+        "max_workers": settings().max_workers,
+        "publishers": PUBLISHERS,
+        "subscriptions": SUBSCRIPTIONS,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(service.run(SAMPLES[sys.argv[1]], config))

@@ -1,0 +1,127 @@
+"""Two small services on the chassis, for the tests of what the chassis promises."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import eventlet
+
+from services.chassis.clock import now
+from services.chassis.messages import Command, Event
+from services.chassis.process import UnitOfWork
+from services.chassis.repository import Repository
+from services.chassis.rpc import command, query
+from services.chassis.subscriber import subscribe
+from services.contracts.actor import Actor
+from services.contracts.errors import Conflict
+
+SITE = "130802103202"
+
+
+class ThingHappened(Event):
+    """``note`` tells the subscriber how to behave."""
+
+    owner: ClassVar[str] = "alpha"
+    fact: ClassVar[str] = "thing.happened"
+    subject: ClassVar[str] = "thing_id"
+
+    thing_id: str
+    counter: str
+    note: str = ""
+
+
+class AddThing(Command):
+    id: str
+    counter: str = "counter"
+    note: str = ""
+    twin: str | None = None
+    """A second thing in the same unit of work."""
+    refuse: bool = False
+
+
+class TouchThing(Command):
+    id: str
+
+
+@dataclass
+class Thing:
+    id: str
+    counter: str
+    touched: int = 0
+    version: int = 0
+
+
+class Things(Repository[Thing]):
+    collection = "things"
+    aggregate = Thing
+
+
+class AlphaService:
+    name = "alpha"
+
+    uow = UnitOfWork(things=Things)
+
+    @command(AddThing)
+    def add(self, actor: Actor, command: AddThing) -> dict[str, Any]:
+        for id in filter(None, (command.id, command.twin)):
+            event = ThingHappened(site=SITE, thing_id=id, counter=command.counter, note=command.note)
+            self.uow.things.add(Thing(id, command.counter), event)
+        if command.refuse:
+            raise Conflict("refused")
+        return {"id": command.id}
+
+    @command(TouchThing)
+    def touch(self, actor: Actor, command: TouchThing) -> dict[str, Any]:
+        thing = self.uow.things.get(command.id)
+        thing.touched += 1
+        self.uow.things.save(thing, ThingHappened(site=SITE, thing_id=thing.id, counter=thing.counter))
+        return {"touched": thing.touched}
+
+    @command()
+    def slow(self, actor: Actor, seconds: float) -> dict[str, Any]:
+        eventlet.sleep(seconds)
+        return {"slept": seconds}
+
+    @query
+    def thing(self, actor: Actor, id: str) -> dict[str, Any]:
+        return {"touched": self.uow.things.get(id).touched}
+
+
+@dataclass
+class Counter:
+    """What was counted: one line per effect."""
+
+    id: str
+    applied: list[str] = field(default_factory=list)
+    version: int = 0
+
+
+class Counters(Repository[Counter]):
+    collection = "counters"
+    aggregate = Counter
+
+
+class BetaService:
+    name = "beta"
+
+    uow = UnitOfWork(counters=Counters)
+
+    @subscribe(ThingHappened)
+    def count(self, event: ThingHappened) -> None:
+        self._log_attempt(event)
+        if event.note.startswith("slow"):
+            eventlet.sleep(float(event.note.partition(":")[2]))
+        if event.note == "poison" and not self._healed():
+            raise ValueError("cannot count this, call 13812345678")
+        counter = self.uow.counters.find(event.counter)
+        if counter is None:
+            counter = Counter(event.counter)
+            self.uow.counters.track_new(counter)
+        counter.applied.append(event.thing_id)
+        self.uow.counters.save(counter)
+
+    def _log_attempt(self, event: ThingHappened) -> None:
+        """Outside of the unit of work: a failed attempt leaves its trace too."""
+        self.uow.database["attempts"].insert_one({"thing_id": event.thing_id, "at": now()})
+
+    def _healed(self) -> bool:
+        return self.uow.database["healed"].find_one() is not None
