@@ -1,0 +1,1 @@
+"""Small services on the chassis, with all its guarantees."""
