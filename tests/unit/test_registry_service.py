@@ -1,0 +1,445 @@
+"""What the registry's use cases load, decide and save; nothing is running."""
+
+import base64
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from services.chassis import personal
+from services.chassis.messages import Event
+from services.chassis.repository import Page
+from services.chassis.settings import settings
+from services.contracts.activities import HoursEffective, HoursReversed, Source
+from services.contracts.actor import SYSTEM, Actor, Role
+from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound, ServiceError, Unauthenticated
+from services.contracts.points import PointsDeposited, PointsReversed
+from services.contracts.registry import (
+    Category,
+    ItemPublished,
+    ResidentRegistered,
+    SiteOpened,
+    TargetGroup,
+    TeamFormed,
+    VolunteerRegistered,
+)
+from services.registry.repository import Accounts, Releases, Residents, ServiceItems, Sites, Teams, Totals, Volunteers
+from services.registry.service import RegistryService
+
+STATION, INSTITUTE, CENTER, CITY = "130802103202", "130802103", "130802", "1308"
+ID_NUMBERS = ("11010519491231002X", "440524188001010014", "130802198501051239", "130803196606152041")
+NOBODY = Actor(id="")
+Answer = dict[str, Any]
+
+
+class InMemory:
+    """Stands where the repository's database access would; the named queries above it are the real ones."""
+
+    def __init__(self, work: "FakeWork") -> None:
+        self._work, self._known = work, dict[str, Any]()
+        self._new = dict[str, Any]()
+
+    def find(self, id: str) -> Any:
+        return self._known.get(id)
+
+    def get(self, id: str) -> Any:
+        if id not in self._known:
+            raise NotFound()
+        return self._known[id]
+
+    def find_many(self, ids: Any) -> dict[str, Any]:
+        return {id: self._known[id] for id in ids if id in self._known}
+
+    def select(self, query: Answer, sort: Any = None, limit: int = 0) -> list[Any]:
+        found = [a for _, a in sorted(self._known.items()) if all(_fits(getattr(a, k), v) for k, v in query.items())]
+        return found[:limit] if limit else found
+
+    def page(self, query: Answer, limit: int, cursor: str | None, newest_first: bool = True) -> Page[Any]:
+        found = [a for a in self.select(query) if cursor is None or a.id > cursor]
+        return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
+
+    def add(self, aggregate: Any, *events: Event) -> None:
+        self._new[aggregate.id] = aggregate
+        self.save(aggregate, *events)
+
+    def track_new(self, aggregate: Any) -> None:
+        self._new[aggregate.id] = aggregate
+
+    def save(self, aggregate: Any, *events: Event) -> None:
+        self._known.setdefault(aggregate.id, self._new.pop(aggregate.id, None))
+        self._work.saved.append(aggregate.id)
+        self._work.events.extend(events)
+
+    def count(self) -> int:
+        return len(self._known)
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return value in wanted["$in"]
+    return bool(value == wanted) or (isinstance(value, list) and wanted in value)
+
+
+class FakeWork:
+    until = float("inf")
+
+    def __init__(self) -> None:
+        self.saved: list[str] = []
+        self.events: list[Event] = []
+        named = {
+            "sites": Sites,
+            "teams": Teams,
+            "items": ServiceItems,
+            "volunteers": Volunteers,
+            "residents": Residents,
+            "accounts": Accounts,
+            "totals": Totals,
+            "releases": Releases,
+        }
+        for name, repository in named.items():
+            setattr(self, name, type(repository.__name__, (InMemory, repository), {})(self))
+
+    def run(self, work: Callable[[], Any], deadline: float, idempotency: Any = None) -> Any:
+        return work()
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AMQP_URI", "amqp://nowhere/")
+    monkeypatch.setenv("MONGO_URI", "mongodb://nowhere/")
+    monkeypatch.setenv("SIDAN_DATA_KEY", base64.urlsafe_b64encode(bytes(32)).decode())
+    caches = (settings, personal._key, personal._cipher)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+class City:
+    """The service with a village, its town, county and city in it."""
+
+    def __init__(self) -> None:
+        self.service: Any = RegistryService()
+        self.work: Any = FakeWork()
+        self.service.uow = self.work
+        self.open_sites()
+
+    def open_sites(self, **changed: Any) -> None:
+        tiers = ((CITY, "city", None), (CENTER, "center", CITY), (INSTITUTE, "institute", CENTER))
+        sites = [
+            {"code": code, "name": code, "tier": tier, "parent": parent}
+            for code, tier, parent in (*tiers, (STATION, "station", INSTITUTE))
+        ]
+        sites[-1].update(changed)
+        self.service.open_sites(SYSTEM, {"sites": sites})
+
+    def add_volunteer(self, id: str, number: int = 0) -> None:
+        command = {"id": id, "name": "苏玉兰", "site": STATION, "id_number": ID_NUMBERS[number], "phone": "13912345678"}
+        self.service.add_volunteer(SYSTEM, command)
+
+    def add_account(self, id: str, *roles: Role, **changed: Any) -> Actor:
+        command = {"id": id, "username": id, "password": "demo", "name": "张桂芝", "roles": list(roles)}
+        answer = self.service.add_account(SYSTEM, {**command, "site": STATION, **changed})
+        return Actor.model_validate(answer)
+
+    def form_team(self, *members: str, site: str = STATION) -> None:
+        command = {"id": "team", "name": "队", "site": site, "categories": [Category.COMMUNITY]}
+        self.service.form_team(SYSTEM, {**command, "leader_id": members[0], "member_ids": members})
+
+    def register(self, actor: Actor, id_number: str = ID_NUMBERS[0], **changed: Any) -> Answer:
+        command = {"name": "张桂芝", "id_number": id_number, "phone": "13912345678"}
+        answer: Answer = self.service.register_volunteer(actor, {**command, **changed})
+        return answer
+
+    def facts(self) -> dict[str, int]:
+        counted: dict[str, int] = defaultdict(int)
+        for event in self.work.events:
+            counted[event.fact] += 1
+        return dict(counted)
+
+
+@pytest.fixture
+def city() -> City:
+    return City()
+
+
+# -- reference data -------------------------------------------------------------------------------------
+
+
+def load_everything(city: City) -> None:
+    city.open_sites()
+    item = {"id": "sewing", "name": "缝补", "category": "社区服务", "tier": "station", "target_groups": ["elderly"]}
+    city.service.publish_item(SYSTEM, {**item, "site": CITY})
+    city.add_volunteer("leader")
+    city.form_team("leader")
+    city.add_account("leader1", Role.VOLUNTEER, volunteer="leader")
+    city.add_account("resident", Role.RESIDENT)
+    city.add_account("station", Role.STAFF)
+    city.service.mark_loaded(SYSTEM, version="1")
+
+
+def test_what_is_sent_again_saves_and_publishes_nothing(city: City) -> None:
+    load_everything(city)
+    published = [SiteOpened, ItemPublished, VolunteerRegistered, TeamFormed, ResidentRegistered]
+    assert city.facts() == {event.fact: 4 if event is SiteOpened else 1 for event in published}
+    city.work.saved.clear()
+    load_everything(city)
+    assert city.work.saved == []
+
+
+def test_what_changed_in_the_reference_data_is_brought_in_and_told(city: City) -> None:
+    city.open_sites(auto_offer=False)
+    assert city.facts() == {"site.opened": 5}
+    assert city.work.events[-1].auto_offer is False
+    assert city.service.site(NOBODY, code=STATION)["auto_offer"] is False
+
+
+def test_readiness_counts_what_is_in(city: City) -> None:
+    assert city.service.readiness(NOBODY)["loaded"] is False
+    load_everything(city)
+    counts = {"sites": 4, "teams": 1, "items": 1, "accounts": 3, "residents": 1}
+    assert city.service.readiness(NOBODY) == {**counts, "loaded": True, "version": "1"}
+
+
+@pytest.mark.parametrize("actor", [NOBODY, Actor(id="municipal", roles=frozenset({Role.SYSTEM}))])
+def test_only_admin_and_the_system_load(city: City, actor: Actor) -> None:
+    with pytest.raises(Forbidden):
+        city.service.mark_loaded(actor, version="1")
+    with pytest.raises(Forbidden):
+        city.service.open_sites(actor, {"sites": []})
+
+
+def test_a_username_belongs_to_one_account_of_a_kind(city: City) -> None:
+    city.add_account("a", username="name")
+    city.add_account("b", username="name", kind="client")
+    with pytest.raises(Conflict):
+        city.add_account("c", username="name")
+
+
+def test_a_changed_password_replaces_the_old_one(city: City) -> None:
+    city.add_account("a")
+    city.add_account("a", password="other")
+    with pytest.raises(Unauthenticated):
+        sign_in(city, "a", "demo")
+    assert sign_in(city, "a", "other")["id"] == "a"
+
+
+# -- who is asking --------------------------------------------------------------------------------------
+
+
+def sign_in(city: City, username: str, password: str = "demo", kind: str = "person") -> Answer:
+    answer: Answer = city.service.authenticate(NOBODY, {"username": username, "password": password, "kind": kind})
+    return answer
+
+
+def test_who_knows_the_password_is_told_who_they_are(city: City) -> None:
+    city.add_account("resident", Role.RESIDENT)
+    assert sign_in(city, "resident") == {
+        "id": "resident",
+        "name": "张桂芝",
+        "roles": ["resident"],
+        "site": STATION,
+        "volunteer": None,
+    }
+
+
+def test_a_wrong_password_and_an_unknown_name_look_the_same(city: City) -> None:
+    city.add_account("resident", Role.RESIDENT)
+    city.add_account("municipal", Role.SYSTEM, kind="client")
+    told = set()
+    for username, password, kind in (
+        ("resident", "wrong", "person"),
+        ("nobody", "demo", "person"),
+        ("resident", "demo", "client"),
+        ("municipal", "demo", "person"),
+        ("nobody", "nobody has this password", "person"),
+    ):
+        with pytest.raises(Unauthenticated) as refused:
+            sign_in(city, username, password, kind)
+        told.add(refused.value.detail)
+    assert len(told) == 1
+
+
+def test_the_password_is_kept_as_a_hash_only(city: City) -> None:
+    city.add_account("resident", Role.RESIDENT)
+    assert city.work.accounts.get("resident").password_hash.startswith("$argon2id$")
+
+
+def test_me_names_the_teams_and_the_part_in_them(city: City) -> None:
+    for number, id in enumerate(("leader", "mate")):
+        city.add_volunteer(id, number)
+    city.form_team("leader", "mate")
+    team = {"id": "team", "name": "队", "site": STATION, "members": ["leader", "mate"]}
+    for id, role in (("leader", "leader"), ("mate", "member")):
+        actor = city.add_account("acc-" + id, Role.VOLUNTEER, volunteer=id)
+        assert city.service.me(actor)["teams"] == [{**team, "role": role}]
+
+
+def test_me_of_an_identity_from_elsewhere_is_the_token(city: City) -> None:
+    outside = Actor(id="oidc-1", name="外", roles=frozenset({Role.RESIDENT}), site=STATION)
+    expected = {"id": "oidc-1", "name": "外", "roles": ["resident"], "site": STATION, "volunteer": None, "teams": []}
+    assert city.service.me(outside) == expected
+
+
+# -- places ---------------------------------------------------------------------------------------------
+
+
+def test_a_site_shows_staffing_and_teams(city: City) -> None:
+    city.add_volunteer("leader")
+    city.form_team("leader")
+    staff = city.add_account("station", Role.STAFF)
+    seen = city.service.site(staff, code=STATION)
+    assert seen["path"] == [STATION, INSTITUTE, CENTER, CITY]
+    assert seen["staffing"] == {
+        "posts": [{"title": "联络员", "person": "station"}],
+        "rule": {"title": "联络员", "min": 1, "max": 2},
+        "filled": 1,
+        "met": True,
+    }
+    assert [(team["id"], team["members"]) for team in seen["teams"]] == [("team", 1)]
+    assert "person" not in city.service.site(NOBODY, code=STATION)["staffing"]["posts"][0]
+
+
+def test_an_unknown_site_is_not_found(city: City) -> None:
+    with pytest.raises(NotFound):
+        city.service.site(NOBODY, code="999999")
+
+
+def test_sites_are_listed_by_parent_and_tier_without_places_that_have_no_post(city: City) -> None:
+    place = {"code": "130802103999", "name": "x", "tier": "station", "parent": INSTITUTE, "has_post": False}
+    city.service.open_sites(SYSTEM, {"sites": [place]})
+    listed = city.service.sites(NOBODY, parent=INSTITUTE, tier="station")
+    assert [site["code"] for site in listed["items"]] == [STATION]
+    first = city.service.sites(NOBODY, limit=2)
+    rest = city.service.sites(NOBODY, limit=2, cursor=first["next"])
+    assert [s["code"] for s in first["items"] + rest["items"]] == sorted([CITY, CENTER, INSTITUTE, STATION])
+    assert rest["next"] is None
+
+
+def test_an_item_may_be_ordered_where_it_is_published_and_below(city: City) -> None:
+    for id, site in (("of-city", CITY), ("of-town", INSTITUTE)):
+        item = {"id": id, "name": id, "category": "社区服务", "tier": "station", "target_groups": list(TargetGroup)}
+        city.service.publish_item(SYSTEM, {**item, "site": site})
+    resident = city.add_account("resident", Role.RESIDENT)
+    assert [i["id"] for i in city.service.service_items(resident)["items"]] == ["of-city", "of-town"]
+    assert [i["id"] for i in city.service.service_items(resident, site=CENTER)["items"]] == ["of-city"]
+
+
+# -- volunteers -----------------------------------------------------------------------------------------
+
+
+def test_a_resident_registers_as_a_volunteer(city: City) -> None:
+    resident = city.add_account("resident", Role.RESIDENT)
+    seen = city.register(resident, "１１０１０５１９４９１２３１００２x", categories=["社区服务"])
+    me = city.service.me(resident)
+    assert (me["volunteer"], me["roles"]) == (seen["id"], ["resident", "volunteer"])
+    assert seen == {
+        "id": seen["id"],
+        "name": "张桂芝",
+        "site": STATION,
+        "state": "pending",
+        "star": 0,
+        "hours": 0.0,
+        "points": 0,
+        "categories": ["社区服务"],
+        "id_number": "110105*********02X",
+    }
+    assert city.facts()["volunteer.registered"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"id_number": "110105194912310020"}, Invalid),
+        ({"phone": "12345"}, Invalid),
+        ({"site": "999999"}, Invalid),
+        ({"id_number": "130802201302020020", "guardian_consent": False}, Invalid),
+        ({"birth": "1949"}, Invalid),
+    ],
+)
+def test_a_wrong_registration_saves_nothing(city: City, changed: Answer, error: type[ServiceError]) -> None:
+    resident = city.add_account("resident", Role.RESIDENT)
+    city.work.saved.clear()
+    with pytest.raises(error):
+        city.register(resident, **changed)
+    assert city.work.saved == []
+
+
+def test_the_same_person_registers_once(city: City) -> None:
+    city.register(city.add_account("resident", Role.RESIDENT))
+    with pytest.raises(Conflict, match="身份证号已经登记"):
+        city.register(city.add_account("resident2", Role.RESIDENT))
+    with pytest.raises(Conflict):
+        city.add_volunteer("again")
+
+
+def test_only_a_person_with_an_account_registers(city: City) -> None:
+    client = city.add_account("municipal", Role.SYSTEM, kind="client")
+    for actor in (NOBODY, client):
+        with pytest.raises(Forbidden):
+            city.register(actor)
+
+
+def test_each_viewer_reads_what_is_due_to_them(city: City) -> None:
+    for number, id in enumerate(("leader", "mate", "stranger")):
+        city.add_volunteer(id, number)
+    city.form_team("leader", "mate")
+    actors = {id: city.add_account("acc-" + id, Role.VOLUNTEER, volunteer=id) for id in ("leader", "mate", "stranger")}
+    actors["staff"] = city.add_account("center", Role.STAFF, site=CENTER)
+
+    def read(viewer: str) -> tuple[str, str | None]:
+        seen = city.service.volunteer(actors[viewer], volunteer_id="mate")
+        return seen["name"], seen["id_number"]
+
+    assert read("mate") == read("staff") == ("苏玉兰", "440524*********014")
+    assert read("leader") == ("苏玉兰", None)
+    assert city.service.volunteer(actors["mate"], volunteer_id="leader")["name"] == "苏**"
+    with pytest.raises(NotFound):
+        read("stranger")
+    with pytest.raises(NotFound):
+        city.service.volunteer(actors["staff"], volunteer_id="nobody")
+
+
+# -- totals ---------------------------------------------------------------------------------------------
+
+SOURCE = Source(type="order", id="o")
+
+
+def handle(city: City, name: str, event: Event) -> None:
+    getattr(RegistryService, name).__wrapped__(city.service, event)
+
+
+def hours_effective(volunteer: str, hours: float) -> HoursEffective:
+    return HoursEffective(
+        site=STATION, record_id="r", volunteer_id=volunteer, hours=hours, source=SOURCE, category=Category.COMMUNITY
+    )
+
+
+def hours_reversed(volunteer: str, hours: float, was_effective: bool) -> HoursReversed:
+    return HoursReversed(
+        site=STATION, record_id="r", volunteer_id=volunteer, hours=hours, source=SOURCE, was_effective=was_effective
+    )
+
+
+def test_totals_follow_hours_and_points(city: City) -> None:
+    city.add_volunteer("v")
+    staff = city.add_account("station", Role.STAFF)
+    handle(city, "add_hours", hours_effective("v", 99.99))
+    handle(city, "add_hours", hours_effective("v", 0.01))
+    assert city.service.volunteer(staff, volunteer_id="v")["star"] == 1
+    handle(city, "take_back_hours", hours_reversed("v", 0.01, was_effective=True))
+    handle(city, "take_back_hours", hours_reversed("v", 5, was_effective=False))
+    about = {"site": STATION, "account_id": "v", "entry_id": "e", "balance": 0, "source": SOURCE}
+    handle(city, "add_points", PointsDeposited(amount=1000, **about))
+    handle(city, "take_back_points", PointsReversed(amount=-10, **about))
+    seen = city.service.volunteer(staff, volunteer_id="v")
+    assert (seen["hours"], seen["points"], seen["star"]) == (99.99, 990, 0)
+
+
+def test_facts_that_come_before_their_volunteer_count(city: City) -> None:
+    handle(city, "add_hours", hours_effective("v", 2))
+    city.add_volunteer("v")
+    staff = city.add_account("station", Role.STAFF)
+    assert city.service.volunteer(staff, volunteer_id="v")["hours"] == 2
