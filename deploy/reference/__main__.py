@@ -17,7 +17,7 @@ from services.contracts.actor import SYSTEM
 from services.contracts.registry import OpenSite, OpenSites
 
 PATIENCE = 60.0
-"""Seconds without any progress: services start at the same time."""
+"""Seconds that the registry may take to answer: services start at the same time."""
 FIRST_ANSWER = 1.0  # seconds
 ANSWER = 10.0  # seconds
 PAUSE = 0.3  # seconds
