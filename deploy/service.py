@@ -1,17 +1,18 @@
 """Entry of a service's process: ``python -m deploy.service dispatch``."""
 
-import eventlet
+import warnings
+
+warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # known, docs/adr/0001
+
+import eventlet  # noqa: E402
 
 eventlet.monkey_patch()
 
 import importlib  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
-import warnings  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from typing import Any  # noqa: E402
-
-warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 from nameko.containers import ServiceContainer  # noqa: E402
 from pydantic import ValidationError  # noqa: E402

@@ -5,10 +5,25 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Protocol
 
 LOG_LIMIT = 20 * 1024 * 1024  # bytes, checked at start
 KILL_WAIT = 5.0  # seconds
+
+
+class Startable(Protocol):
+    """What a supervisor needs to know of a process or server."""
+
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def exit_code(self) -> int | None: ...
+    def start(self) -> None: ...
+    def alive(self) -> bool: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
 
 
 class Process:
@@ -17,7 +32,7 @@ class Process:
     def __init__(
         self,
         command: Sequence[str],
-        log: Path,
+        log: Path | None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
@@ -38,14 +53,15 @@ class Process:
         return self._child.poll() if self._child else None
 
     def start(self) -> None:
-        """Spawn and return at once."""
-        rotate(self.log)
-        with self.log.open("ab") as log:
+        """Spawn and return at once; without a log the child writes where its starter does."""
+        if self.log:
+            rotate(self.log)
+        with self.log.open("ab") if self.log else nullcontext() as output:
             self._child = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 env=self.env,
                 cwd=self.cwd,
                 start_new_session=True,

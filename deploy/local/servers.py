@@ -21,7 +21,8 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from deploy.local.process import Process
+from deploy.local.environment import write_private
+from deploy.local.process import Process, rotate
 
 TEMPLATES = Path(__file__).parent.parent / "rabbitmq"
 RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")  # Debian's wrappers in /usr/sbin insist on root
@@ -45,12 +46,12 @@ def free_port() -> int:
             return port
 
 
-def port_is_free(port: int) -> bool:
-    """Whether a server could listen on this port of 127.0.0.1."""
+def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on this port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
@@ -64,7 +65,7 @@ class RabbitMQ:
         self._server = _rabbitmq_command("rabbitmq-server")
         self._state = _State(self.data_dir, _new_identity)
         self._state.keep_ports("epmd", "dist", "management", amqp=port)
-        self._epmd = Process(
+        self.epmd = Process(
             [_required("epmd"), "-port", str(self._state["epmd"]), "-address", "127.0.0.1"],
             self.data_dir / "log/epmd.log",
         )
@@ -101,15 +102,15 @@ class RabbitMQ:
         return self._beam.pid
 
     @property
-    def epmd_pid(self) -> int | None:
-        """The process id of the port mapper."""
-        return self._epmd.pid
+    def exit_code(self) -> int | None:
+        """How beam ended: negative for a signal, None while it runs."""
+        return self._beam.exit_code
 
     def start(self) -> None:
         """Spawn epmd and the node and return at once."""
         self._write_configuration()
-        if not self._epmd.alive():
-            self._epmd.start()
+        if not self.epmd.alive():
+            self.epmd.start()
         self._beam.start()
 
     def alive(self) -> bool:
@@ -118,14 +119,14 @@ class RabbitMQ:
 
     def wait_ready(self, timeout: float = 30) -> None:
         """Return when the broker takes connections."""
-        _wait("RabbitMQ", self, self._answers, timeout)
+        _wait("RabbitMQ", self, timeout)
 
     def stop(self, timeout: float = 10) -> None:
         """Shut down in order; kill what is left after ``timeout`` seconds."""
         self.terminate()
         if not self._beam.wait(timeout):
             self._beam.kill()
-        self._epmd.stop(timeout)
+        self.epmd.stop(timeout)
 
     def terminate(self) -> None:
         """Ask the node to shut down and return at once."""
@@ -136,7 +137,7 @@ class RabbitMQ:
     def kill(self) -> None:
         """End the node as a power cut would."""
         self._beam.kill()
-        self._epmd.kill()
+        self.epmd.kill()
 
     def ctl(self, *args: str) -> str:
         """The output of rabbitmqctl with these arguments."""
@@ -144,7 +145,8 @@ class RabbitMQ:
         done = subprocess.run(command, env=self._env(), capture_output=True, text=True, check=True)
         return done.stdout
 
-    def _answers(self) -> bool:
+    def ready(self) -> bool:
+        """Whether the broker takes connections."""
         # The listener opens last of all: user, policies and management page are there by then.
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=2) as probe:
@@ -164,11 +166,11 @@ class RabbitMQ:
         definitions = self.data_dir / "definitions.json"
         values = {key: str(value) for key, value in self._state.values.items()}
         ports = {"port": values["amqp"], "management_port": values["management"]}
-        _write_private(definitions, _filled("definitions.json.in", values))
+        write_private(definitions, _filled("definitions.json.in", values))
         conf = _filled("rabbitmq.conf.in", {**ports, "definitions": str(definitions)})
         (self.data_dir / "rabbitmq.conf").write_text(conf)
         (self.data_dir / "enabled_plugins").write_text("[rabbitmq_management].\n")
-        _write_private(self.data_dir / ".erlang.cookie", values["cookie"], mode=0o400)
+        write_private(self.data_dir / ".erlang.cookie", values["cookie"], mode=0o400)
 
     def _env(self) -> dict[str, str]:
         home = str(self.data_dir)
@@ -200,6 +202,7 @@ class MongoDB:
         self.data_dir = data_dir.resolve()
         self._state = _State(self.data_dir, dict)
         self._state.keep_ports(mongo=port)
+        self._log = self.data_dir / "log/mongod.log"
         self._mongod = Process(self._command(test_commands), self.data_dir / "log/console.log")
 
     @property
@@ -217,9 +220,15 @@ class MongoDB:
         """The process id of mongod."""
         return self._mongod.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """How mongod ended: negative for a signal, None while it runs."""
+        return self._mongod.exit_code
+
     def start(self) -> None:
         """Spawn mongod and return at once."""
         (self.data_dir / "db").mkdir(exist_ok=True)
+        rotate(self._log)
         self._mongod.start()
 
     def alive(self) -> bool:
@@ -227,10 +236,20 @@ class MongoDB:
         return self._mongod.alive()
 
     def wait_ready(self, timeout: float = 30) -> None:
-        """Return when the member is the primary; form or move the replica set if needed."""
+        """Return when the member is the primary."""
+        _wait("MongoDB", self, timeout)
+
+    def ready(self) -> bool:
+        """Whether the member is the primary; form or move the replica set if needed."""
+        if port_is_free(self.port):
+            return False
         direct = f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
         with MongoClient[dict[str, Any]](direct, serverSelectionTimeoutMS=200) as client:
-            _wait("MongoDB", self, lambda: self._is_primary(client), timeout)
+            return self._is_primary(client)
+
+    def terminate(self) -> None:
+        """Ask mongod to shut down and return at once."""
+        self._mongod.terminate()
 
     def stop(self, timeout: float = 10) -> None:
         """Shut down in order; kill after ``timeout`` seconds."""
@@ -266,6 +285,7 @@ class MongoDB:
             "diagnosticDataCollectionEnabled": "false",
             "enableTestCommands": str(int(test_commands)),
             "shutdownTimeoutMillisForSignaledShutdown": "100",  # nobody to hand over to
+            "transactionLifetimeLimitSeconds": "5",  # what a killed process left open; ours take milliseconds
         }
         settings = [f"--setParameter={name}={value}" for name, value in parameters.items()]
         return [
@@ -274,7 +294,10 @@ class MongoDB:
             "--bind_ip=127.0.0.1",
             f"--port={self.port}",
             f"--dbpath={self.data_dir / 'db'}",
-            f"--logpath={self.data_dir / 'log/mongod.log'}",
+            f"--logpath={self._log}",
+            "--logappend",
+            "--logRotate=reopen",  # nothing but a start puts a log aside
+            "--quiet",
             "--nounixsocket",
             "--wiredTigerCacheSizeGB=0.25",
             *settings,
@@ -297,7 +320,7 @@ class _State:
         """Choose the ports of these names: the wanted, else the last, else a free one."""
         for name in [*names, *wanted]:
             self.values[name] = wanted.get(name) or _free_again(int(self.values.get(name, 0)))
-        _write_private(self._file, json.dumps(self.values, indent=2))
+        write_private(self._file, json.dumps(self.values, indent=2))
 
 
 def _free_again(port: int) -> int:
@@ -313,10 +336,10 @@ def _new_identity() -> dict[str, str | int]:
     }
 
 
-def _wait(name: str, server: RabbitMQ | MongoDB, ready: Callable[[], bool], timeout: float) -> None:
+def _wait(name: str, server: RabbitMQ | MongoDB, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     logs = server.data_dir / "log"
-    while not ready():
+    while not server.ready():
         if not server.alive():
             raise ServerError(f"{name} ended while starting, see {logs}")
         if time.monotonic() > deadline:
@@ -329,14 +352,6 @@ def _filled(template: str, values: dict[str, str]) -> str:
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
     return text
-
-
-def _write_private(file: Path, text: str, mode: int = 0o600) -> None:
-    draft = file.with_name(f"{file.name}.new")
-    draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as output:
-        output.write(text)
-    draft.replace(file)
 
 
 def _rabbitmq_command(name: str) -> str:

@@ -213,7 +213,6 @@ class Order:
     """The tier's own deadline, kept while a team has the order."""
     offers: list[Offer] = field(default_factory=list)
     accepted_by: str | None = None
-    accepted_at: Tier | None = None
     volunteers: list[str] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     summary: Secret | None = None
@@ -240,6 +239,11 @@ class Order:
 
     def offer_of(self, team: str) -> Offer | None:
         return next((offer for offer in self.offers if offer.team == team), None)
+
+    def may_ask(self, team: Team) -> bool:
+        """Once; anew only while the order is unmet and the team has not answered."""
+        offer = self.offer_of(team.id)
+        return offer is None or (self.state is State.UNMET and offer.state is OfferState.OPEN)
 
     @property
     def possible(self) -> list[str]:
@@ -287,7 +291,7 @@ class Order:
 
     def offer(self, actor: Actor, teams: Sequence[Team], now: datetime) -> list[Event]:
         self._check("offer")
-        new = [team for team in teams if self.offer_of(team.id) is None]
+        new = [team for team in teams if self.may_ask(team)]
         if not new:
             raise Conflict("没有可以派单的队伍：合适的队伍都已派过，或本站暂无合适队伍")
         return [self._offer_to(new, actor.id, now)]
@@ -303,7 +307,7 @@ class Order:
             raise invalid("volunteers", "不是本队成员：" + "、".join(sorted(strangers)))
         self._lapse_offers()
         offer.state = OfferState.ACCEPTED
-        self.accepted_by, self.accepted_at, self.volunteers = team.id, self.tier, list(volunteers)
+        self.accepted_by, self.volunteers = team.id, list(volunteers)
         self._move(State.ACCEPTED, Holder("team", team.id))
         self.due_at = None
         self._note("accepted", actor.id, now)
@@ -320,13 +324,10 @@ class Order:
         """Back to the pool with the deadline that it had; the lapsed offers are open again."""
         self._check("withdraw")
         self._must_have_accepted(team)
-        offer = self.offer_of(team.id)
-        assert offer is not None
-        offer.state = OfferState.WITHDRAWN
+        self._release(OfferState.WITHDRAWN)
         again = [o for o in self.offers if o.state is OfferState.LAPSED and o.tier is self.tier]
         for lapsed in again:
             lapsed.state = OfferState.OPEN
-        self.accepted_by, self.accepted_at, self.volunteers = None, None, []
         self._move(State.OFFERED if again else State.PLACED, Holder("site", self.seat.site))
         self.due_at = self.tier_due_at
         if self.due_at is None:  # it had been given up before the team took it
@@ -341,12 +342,12 @@ class Order:
     def escalate(
         self, actor: Actor, reason: str, teams: Iterable[Team], deadlines: Deadlines, now: datetime
     ) -> list[Event]:
-        """One tier up with the new tier's offers; above the center there is only ``unmet``."""
+        """One tier up with the new tier's offers; above the center there is only ``unmet``, with its offers open."""
         self._check("escalate")
-        self._lapse_offers()
         above, below = self.next_seat, self.seat
         if above is None:
             return [self._give_up(actor, reason, now)]
+        self._lapse_offers()
         self.tier = above.tier
         self._sit_down(deadlines, now)
         self._note("escalated", actor.id, now, reason)
@@ -365,6 +366,7 @@ class Order:
 
     def cancel(self, actor: Actor, reason: str, now: datetime) -> list[Event]:
         self._check("cancel")
+        self._release(OfferState.LAPSED)
         self._end(State.CANCELLED, actor, reason, now)
         return [facts.OrderCancelled(**self._where())]
 
@@ -443,7 +445,7 @@ class Order:
         return [self._offer_to(fit, SYSTEM.id, now)] if fit else []
 
     def _offer_to(self, teams: Sequence[Team], actor: str, now: datetime) -> Event:
-        self.offers += [Offer(team.id, self.tier) for team in teams]
+        self.offers += [Offer(team.id, self.tier) for team in teams if self.offer_of(team.id) is None]
         if self.state is State.PLACED:
             self._move(State.OFFERED, self.holder)
         self._note("offered", actor, now, f"派给 {len(teams)} 支队伍")
@@ -458,6 +460,13 @@ class Order:
     def _must_have_accepted(self, team: Team) -> None:
         if self.accepted_by != team.id:
             raise Conflict("接这一单的是另一支队伍", **self._situation())
+
+    def _release(self, left: OfferState) -> None:
+        """From the team that has accepted, if one has."""
+        for offer in self.offers:
+            if offer.state is OfferState.ACCEPTED:
+                offer.state = left
+        self.accepted_by, self.volunteers = None, []
 
     def _lapse_offers(self) -> None:
         for offer in self.offers:
@@ -496,14 +505,14 @@ def chain_of(place: Place, sites: dict[str, Place]) -> list[Seat]:
 
 
 def fitting(order: Order, teams: Iterable[Team]) -> list[Team]:
-    """Teams of the seat that serve the category, are active and were not asked before."""
+    """Teams of the seat that serve the category, are active and may be asked."""
     return [
         team
         for team in teams
         if team.active
         and team.site == order.seat.site
         and order.category in team.categories
-        and order.offer_of(team.id) is None
+        and order.may_ask(team)
     ]
 
 

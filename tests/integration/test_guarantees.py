@@ -15,7 +15,7 @@ import amqp
 import pytest
 from kombu import Connection, Exchange, Queue
 
-from deploy.reference.rpc import Refused
+from deploy.reference.rpc import Away, Refused
 from gateway.rpc import RpcClient, Trace
 from services.chassis.dead import DeadLetters
 from services.chassis.messages import PREFIX, Envelope
@@ -30,6 +30,14 @@ CONFIRM_DEADLINE = 5.0  # seconds
 
 def add(world: World, id: str, **more: Any) -> None:
     world.call("alpha.add", command={"id": id, **more})
+
+
+def added(world: World, id: str, **more: Any) -> bool:
+    try:
+        add(world, id, **more)
+    except Away:
+        return False
+    return True
 
 
 @contextmanager
@@ -66,7 +74,7 @@ def test_state_and_its_events_commit_together_or_not_at_all(world: World) -> Non
     alpha.wait_exit()
     assert world.database("alpha")["things"].count_documents({}) == 0
     world.start("alpha").wait_started()
-    add(world, "one", twin="two")
+    eventually(lambda: added(world, "one", twin="two"), what="the dead process' transaction is over")
     eventually(lambda: len(world.applied()) >= 2)
     assert sorted(world.applied()) == ["one", "two"]
 
