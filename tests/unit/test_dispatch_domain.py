@@ -1,0 +1,729 @@
+"""The life of an order, transition by transition."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.contracts import dispatch as facts
+from services.contracts.actor import SYSTEM
+from services.contracts.errors import AlreadyAccepted, Conflict, Forbidden, IllegalTransition, Invalid, NotFound
+from services.contracts.registry import Category, TargetGroup, Tier
+from services.dispatch import domain
+from services.dispatch.domain import Holder, OfferState, Order, Seat, State
+from tests.builders import (
+    ADMIN,
+    CITY,
+    COUNTY,
+    DEADLINES,
+    HOUR,
+    MINUTE,
+    MORNING,
+    TOWNSHIP,
+    VILLAGE,
+    WEEK,
+    a_beneficiary,
+    a_chain,
+    a_place,
+    a_placed_order,
+    a_resident,
+    a_segment,
+    a_team,
+    a_volunteer,
+    a_wish,
+    an_actor,
+    an_item,
+    an_order,
+    leader_of,
+    staff_of,
+)
+
+S = State
+FINAL = {S.CLOSED, S.REJECTED, S.CANCELLED}
+
+ALLOWED = {
+    (S.PLACED, "offer"): S.OFFERED,
+    (S.PLACED, "escalate"): S.PLACED,
+    (S.PLACED, "cancel"): S.CANCELLED,
+    (S.PLACED, "reject"): S.REJECTED,
+    (S.OFFERED, "offer"): S.OFFERED,
+    (S.OFFERED, "accept"): S.ACCEPTED,
+    (S.OFFERED, "decline"): S.OFFERED,
+    (S.OFFERED, "escalate"): S.PLACED,
+    (S.OFFERED, "cancel"): S.CANCELLED,
+    (S.OFFERED, "reject"): S.REJECTED,
+    (S.ACCEPTED, "withdraw"): S.PLACED,
+    (S.ACCEPTED, "start"): S.IN_SERVICE,
+    (S.ACCEPTED, "cancel"): S.CANCELLED,
+    (S.IN_SERVICE, "withdraw"): S.PLACED,
+    (S.IN_SERVICE, "complete"): S.COMPLETED,
+    (S.COMPLETED, "rate"): S.RATED,
+    (S.RATED, "close"): S.CLOSED,
+    (S.RATED, "reopen"): S.RATED,
+    (S.CLOSED, "reopen"): S.CLOSED,
+    (S.UNMET, "offer"): S.UNMET,
+    (S.UNMET, "accept"): S.ACCEPTED,
+    (S.UNMET, "decline"): S.UNMET,
+    (S.UNMET, "cancel"): S.CANCELLED,
+    (S.UNMET, "reject"): S.REJECTED,
+}
+"""Where each command leads, with one team that was offered the order. What is missing is refused."""
+
+COMMANDS = sorted({command for _, command in ALLOWED})
+
+
+def give(command: str, order: Order, now: datetime = MORNING) -> list:
+    """The command as the right person gives it."""
+    team = a_team(tier=order.tier)
+    leader, staff = leader_of(team), staff_of(order.seat.site)
+    commands: dict[str, Callable[[], list]] = {
+        "offer": lambda: order.offer(staff, [a_team("new", order.tier)], now),
+        "accept": lambda: order.accept(leader, team, [], now),
+        "decline": lambda: order.decline(leader, team, "没有时间", now),
+        "withdraw": lambda: order.withdraw(leader, team, "有人病了", now),
+        "escalate": lambda: order.escalate(staff, "本站做不了", [], DEADLINES, now),
+        "cancel": lambda: order.cancel(a_resident(), "不用了", now),
+        "reject": lambda: order.reject(staff, "不属于志愿服务", now),
+        "start": lambda: order.start(leader, team, now),
+        "complete": lambda: order.complete(
+            leader, team, [a_segment(start=now - HOUR, end=now)], "已理发", [], WEEK, now
+        ),
+        "rate": lambda: order.rate(a_resident(), 4, None, now),
+        "close": lambda: order.close(staff, now),
+        "reopen": lambda: order.reopen(a_resident(), "没理好", [], DEADLINES, now)[1],
+    }
+    return commands[command]()
+
+
+# -- the table ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("state", "command"), ALLOWED, ids=lambda part: str(part))
+def test_an_allowed_command_leads_to_its_state_and_says_so(state: State, command: str) -> None:
+    order = an_order(state)
+    before = len(order.timeline)
+    events = give(command, order)
+    assert order.state is ALLOWED[state, command]
+    assert events
+    if command != "reopen":
+        told = [event.fact.removeprefix("order.") for event in events]
+        assert told == [entry.event for entry in order.timeline[before:]]
+
+
+@pytest.mark.parametrize(
+    ("state", "command"), [(s, c) for s in State for c in COMMANDS if (s, c) not in ALLOWED], ids=lambda part: str(part)
+)
+def test_any_other_command_is_refused_with_what_is_possible_and_changes_nothing(state: State, command: str) -> None:
+    order = an_order(state)
+    before = deepcopy(order)
+    with pytest.raises(Conflict) as refused:
+        give(command, order)
+    assert isinstance(refused.value, IllegalTransition | AlreadyAccepted)
+    assert refused.value.problem()["state"] == state
+    assert refused.value.problem()["possible"] == [c for c in domain.TRANSITIONS if (state, c) in ALLOWED]
+    assert order == before
+
+
+def test_no_state_and_no_command_is_missing_from_the_table() -> None:
+    assert set(domain.TRANSITIONS) == set(COMMANDS)
+    assert set(domain.STATE_NAMES) == set(State)
+
+
+@pytest.mark.parametrize("state", State)
+def test_one_site_or_team_holds_the_order_in_every_state_but_a_final_one(state: State) -> None:
+    order = an_order(state)
+    if state in FINAL:
+        assert order.holder is None
+    elif state in (S.ACCEPTED, S.IN_SERVICE, S.COMPLETED):
+        assert order.holder == Holder("team", "t1")
+    else:
+        assert order.holder == Holder("site", COUNTY if state is S.UNMET else VILLAGE)
+
+
+@pytest.mark.parametrize("state", State)
+def test_the_clock_runs_only_while_the_order_waits(state: State) -> None:
+    order = an_order(state)
+    due = {S.PLACED: HOUR, S.OFFERED: HOUR, S.COMPLETED: WEEK}.get(state)
+    assert order.due_at == (None if due is None else MORNING + due)
+
+
+# -- placing and fan-out --------------------------------------------------------------------------------
+
+
+def test_placing_offers_to_every_fitting_team_of_the_station_at_once() -> None:
+    teams = [
+        a_team("fits"),
+        a_team("fits-too"),
+        a_team("idle", active=False),
+        a_team("other-trade", categories=[Category.LAW]),
+        a_team("other-village", site="130802103203"),
+        a_team("institute", Tier.INSTITUTE),
+    ]
+    order, events = Order.place("o1", an_item(), a_place(), a_chain(), a_wish(), teams, DEADLINES, MORNING)
+    assert [offer.team for offer in order.offers] == ["fits", "fits-too"]
+    assert events == [
+        facts.OrderPlaced(
+            order_id="o1", site=VILLAGE, tier=Tier.STATION, item_id="home-haircut", category=Category.COMMUNITY,
+            target_group=TargetGroup.ELDERLY, urgent=False, cycle=1, due_at=MORNING + HOUR,
+        ),
+        facts.OrderOffered(order_id="o1", site=VILLAGE, tier=Tier.STATION, team_ids=["fits", "fits-too"]),
+    ]  # fmt: skip
+
+
+def test_without_auto_offer_the_order_waits_for_the_station() -> None:
+    order = a_placed_order(teams=[a_team()], auto_offer=False)
+    assert order.state is S.PLACED
+    assert order.offers == []
+
+
+def test_an_order_without_fitting_teams_is_placed_and_waits() -> None:
+    order, events = Order.place("o1", an_item(), a_place(), a_chain(), a_wish(), [], DEADLINES, MORNING)
+    assert order.state is S.PLACED
+    assert [event.fact for event in events] == ["order.placed"]
+
+
+def test_the_place_and_not_the_holder_stays_the_site_of_the_order() -> None:
+    order = an_order(S.UNMET)
+    assert order.seat.site == COUNTY
+    assert order.site == VILLAGE
+
+
+@pytest.mark.parametrize(
+    ("item", "wish", "path"),
+    [
+        (an_item(site="130803"), a_wish(), "service_item"),
+        (an_item(target_groups=[TargetGroup.CHILDREN]), a_wish(), "target_group"),
+        (an_item(needs_address=True), a_wish(address=None), "address"),
+        (an_item(needs_address=True), a_wish(address=""), "address"),
+        (an_item(), a_wish(preferred_from=MORNING, preferred_to=MORNING), "preferred.to"),
+        (an_item(), a_wish(preferred_from=MORNING, preferred_to=MORNING - HOUR), "preferred.to"),
+    ],
+    ids=["item of another county", "group not served", "no address", "empty address", "no time at all", "backwards"],
+)
+def test_a_wish_that_cannot_be_served_is_refused_with_the_field(
+    item: domain.Item, wish: domain.Wish, path: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        Order.place("o1", item, a_place(), a_chain(), wish, [], DEADLINES, MORNING)
+    assert [field["path"] for field in refused.value.extra["fields"]] == [path]
+
+
+def test_a_place_where_nobody_works_yet_takes_no_orders() -> None:
+    with pytest.raises(Invalid):
+        Order.place("o1", an_item(), a_place(), [], a_wish(), [], DEADLINES, MORNING)
+
+
+# -- offers ---------------------------------------------------------------------------------------------
+
+
+def test_the_first_acceptance_wins_and_the_other_offers_lapse() -> None:
+    first, second = a_team("first"), a_team("second")
+    order = a_placed_order(teams=[first, second])
+    assert order.accept(leader_of(first), first, ["first-member"], MORNING) == [
+        facts.OrderAccepted(order_id="o1", site=VILLAGE, tier=Tier.STATION, team_id="first")
+    ]
+    assert order.volunteers == ["first-member"]
+    assert [offer.state for offer in order.offers] == [OfferState.ACCEPTED, OfferState.LAPSED]
+    with pytest.raises(AlreadyAccepted):
+        order.accept(leader_of(second), second, [], MORNING)
+    assert order.accepted_by == "first"
+
+
+def test_only_members_can_be_sent() -> None:
+    order = an_order(S.OFFERED)
+    with pytest.raises(Invalid):
+        order.accept(leader_of(a_team()), a_team(), ["stranger"], MORNING)
+    assert order.state is S.OFFERED
+    assert order.offers[0].state is OfferState.OPEN
+
+
+def test_a_team_without_an_open_offer_cannot_accept_or_decline() -> None:
+    order, stranger = an_order(S.OFFERED), a_team("stranger")
+    with pytest.raises(Conflict):
+        order.accept(leader_of(stranger), stranger, [], MORNING)
+    with pytest.raises(Conflict):
+        order.decline(leader_of(stranger), stranger, "没有时间", MORNING)
+
+
+def test_a_team_that_declined_is_not_offered_the_order_again() -> None:
+    team = a_team()
+    order = an_order(S.OFFERED)
+    order.decline(leader_of(team), team, "没有时间", MORNING)
+    assert domain.fitting(order, [team]) == []
+    with pytest.raises(Conflict):
+        order.offer(staff_of(VILLAGE), [team], MORNING)
+    with pytest.raises(Conflict):
+        order.accept(leader_of(team), team, [], MORNING)
+
+
+def test_declining_costs_nothing_and_the_deadline_runs_on() -> None:
+    order, team = an_order(S.OFFERED), a_team()
+    order.decline(leader_of(team), team, "没有时间", MORNING + MINUTE)
+    assert order.state is S.OFFERED
+    assert order.due_at == MORNING + HOUR
+
+
+def test_a_team_is_offered_the_same_order_once() -> None:
+    order = an_order(S.OFFERED)
+    with pytest.raises(Conflict):
+        order.offer(staff_of(VILLAGE), [a_team()], MORNING)
+    order.offer(staff_of(VILLAGE), [a_team(), a_team("new")], MORNING)
+    assert [offer.team for offer in order.offers] == ["t1", "new"]
+
+
+def test_a_withdrawal_opens_the_lapsed_offers_again_and_keeps_the_deadline() -> None:
+    team, other, declined = a_team("team"), a_team("other"), a_team("declined")
+    order = a_placed_order(teams=[team, other, declined])
+    order.decline(leader_of(declined), declined, "没有时间", MORNING)
+    order.accept(leader_of(team), team, [], MORNING + MINUTE)
+    assert order.due_at is None
+    events = order.withdraw(leader_of(team), team, "有人病了", MORNING + 2 * MINUTE)
+    assert order.due_at == MORNING + HOUR
+    assert order.accepted_by is None
+    assert order.volunteers == []
+    assert {offer.team: offer.state for offer in order.offers} == {
+        "team": OfferState.WITHDRAWN, "other": OfferState.OPEN, "declined": OfferState.DECLINED,
+    }  # fmt: skip
+    assert events == [
+        facts.OrderWithdrawn(order_id="o1", site=VILLAGE, tier=Tier.STATION, team_id="team", due_at=MORNING + HOUR),
+        facts.OrderOffered(order_id="o1", site=VILLAGE, tier=Tier.STATION, team_ids=["other"]),
+    ]
+    order.accept(leader_of(other), other, [], MORNING + 3 * MINUTE)
+
+
+def test_a_withdrawal_after_the_deadline_lets_the_order_climb_at_once() -> None:
+    order, team = an_order(S.ACCEPTED), a_team()
+    order.withdraw(leader_of(team), team, "有人病了", MORNING + 2 * HOUR)
+    assert order.move_when_due([], DEADLINES, MORNING + 2 * HOUR)
+    assert order.tier is Tier.INSTITUTE
+
+
+def test_only_the_team_that_has_the_order_works_on_it() -> None:
+    stranger = a_team("stranger")
+    leader = leader_of(stranger)
+    with pytest.raises(Conflict):
+        an_order(S.ACCEPTED).start(leader, stranger, MORNING)
+    with pytest.raises(Conflict):
+        an_order(S.ACCEPTED).withdraw(leader, stranger, "", MORNING)
+    with pytest.raises(Conflict):
+        an_order(S.IN_SERVICE).complete(leader, stranger, [], "", [], WEEK, MORNING)
+
+
+def test_a_cancelled_order_is_nobodys_any_more() -> None:
+    order, team = an_order(S.ACCEPTED), a_team()
+    order.cancel(a_resident(), "不用了", MORNING)
+    assert order.accepted_by is None
+    assert order.offers[0].state is OfferState.LAPSED
+    assert not domain.reads_in_clear(leader_of(team), order, [team])
+    with pytest.raises(IllegalTransition):
+        order.accept(leader_of(team), team, [], MORNING)
+
+
+# -- climbing -------------------------------------------------------------------------------------------
+
+
+def test_the_order_climbs_station_institute_center_and_is_unmet_only_above_the_center() -> None:
+    order = a_placed_order()
+    seen = []
+    for hour in range(1, 6):
+        events = order.move_when_due([], DEADLINES, MORNING + hour * HOUR)
+        seen.append((order.tier, order.state, [event.fact for event in events]))
+    assert seen == [
+        (Tier.INSTITUTE, S.PLACED, ["order.escalated"]),
+        (Tier.CENTER, S.PLACED, ["order.escalated"]),
+        (Tier.CENTER, S.UNMET, ["order.unmet"]),
+        (Tier.CENTER, S.UNMET, []),
+        (Tier.CENTER, S.UNMET, []),
+    ]
+    assert order.holder == Holder("site", COUNTY)
+
+
+def test_an_escalation_and_the_offers_of_the_new_tier_are_one_transition() -> None:
+    order, team = an_order(S.OFFERED), a_team("t2", Tier.INSTITUTE)
+    events = order.escalate(staff_of(VILLAGE), "本站做不了", [team, a_team("t3")], DEADLINES, MORNING + MINUTE)
+    assert events == [
+        facts.OrderEscalated(
+            order_id="o1", site=VILLAGE, tier=Tier.INSTITUTE, from_tier=Tier.STATION, from_site=VILLAGE,
+            to_site=TOWNSHIP, due_at=MORNING + MINUTE + HOUR,
+        ),
+        facts.OrderOffered(order_id="o1", site=VILLAGE, tier=Tier.INSTITUTE, team_ids=["t2"]),
+    ]  # fmt: skip
+    assert order.state is S.OFFERED
+    assert order.holder == Holder("site", TOWNSHIP)
+    assert {offer.team: offer.state for offer in order.offers} == {"t1": OfferState.LAPSED, "t2": OfferState.OPEN}
+
+
+def test_a_team_of_the_tier_below_comes_too_late_after_the_escalation() -> None:
+    order, team = an_order(S.OFFERED), a_team()
+    order.move_when_due([], DEADLINES, MORNING + HOUR)
+    with pytest.raises(Conflict):
+        order.accept(leader_of(team), team, [], MORNING + HOUR)
+
+
+def test_a_timer_that_fires_early_twice_or_late_moves_the_order_once_per_hop() -> None:
+    order = a_placed_order()
+    assert order.move_when_due([], DEADLINES, MORNING + HOUR - timedelta(microseconds=1)) == []
+    assert order.move_when_due([], DEADLINES, MORNING + 5 * HOUR) != []
+    assert order.move_when_due([], DEADLINES, MORNING + 5 * HOUR) == []
+    assert order.tier is Tier.INSTITUTE
+    assert order.due_at == MORNING + 6 * HOUR
+
+
+def test_what_the_clock_has_given_up_nobody_escalates_by_hand() -> None:
+    order = a_placed_order(chain=a_chain(tiers=[Tier.CENTER]))
+    order.move_when_due([], DEADLINES, MORNING + HOUR)
+    with pytest.raises(IllegalTransition):
+        order.escalate(staff_of(COUNTY), "", [], DEADLINES, MORNING + HOUR)
+
+
+def test_the_clock_leaves_an_accepted_order_alone() -> None:
+    order = an_order(S.ACCEPTED)
+    assert order.move_when_due([], DEADLINES, MORNING + 100 * HOUR) == []
+
+
+def test_unmet_tells_the_center_and_the_category() -> None:
+    order = a_placed_order(chain=a_chain(tiers=[Tier.CENTER]))
+    assert order.escalate(staff_of(COUNTY), "没有队伍", [], DEADLINES, MORNING) == [
+        facts.OrderUnmet(order_id="o1", site=VILLAGE, tier=Tier.CENTER, category=Category.COMMUNITY, center=COUNTY)
+    ]
+
+
+def test_an_unmet_order_is_still_accepted_by_a_team_that_was_asked() -> None:
+    order, team = an_order(S.UNMET), a_team(tier=Tier.CENTER)
+    order.accept(leader_of(team), team, [], MORNING)
+    assert order.holder == Holder("team", "t1")
+
+
+def test_an_unmet_order_is_offered_anew_to_who_did_not_answer_but_not_to_who_declined() -> None:
+    order, team, declined = an_order(S.UNMET), a_team(tier=Tier.CENTER), a_team("declined", Tier.CENTER)
+    order.offer(staff_of(COUNTY), [declined], MORNING)
+    order.decline(leader_of(declined), declined, "没有时间", MORNING)
+    fit = domain.fitting(order, [team, declined])
+    assert fit == [team]
+    assert order.offer(staff_of(COUNTY), fit, MORNING) == [
+        facts.OrderOffered(order_id="o1", site=VILLAGE, tier=Tier.CENTER, team_ids=["t1"])
+    ]
+    assert [offer.team for offer in order.offers] == ["t1", "declined"]
+
+
+def test_a_team_that_gives_an_unmet_order_back_leaves_it_unmet() -> None:
+    order, team = an_order(S.UNMET), a_team(tier=Tier.CENTER)
+    order.accept(leader_of(team), team, [], MORNING)
+    events = order.withdraw(leader_of(team), team, "有人病了", MORNING)
+    assert order.state is S.UNMET
+    assert order.holder == Holder("site", COUNTY)
+    assert order.due_at is None
+    assert events[0].due_at is None
+
+
+# -- the end --------------------------------------------------------------------------------------------
+
+
+def test_the_completed_order_tells_the_service_record() -> None:
+    order, team = an_order(S.IN_SERVICE), a_team()
+    segments = [a_segment("t1-leader", MORNING, MORNING + HOUR), a_segment("t1-member", MORNING, MORNING + MINUTE)]
+    (completed,) = order.complete(leader_of(team), team, segments, "已理发", [], WEEK, MORNING + HOUR)
+    assert completed == facts.OrderCompleted(
+        order_id="o1", site=VILLAGE, tier=Tier.STATION, team_id="t1", category=Category.COMMUNITY, placed_on=MORNING,
+        segments=[
+            facts.Segment(volunteer_id="t1-leader", start=MORNING, end=MORNING + HOUR),
+            facts.Segment(volunteer_id="t1-member", start=MORNING, end=MORNING + MINUTE),
+        ],
+    )  # fmt: skip
+    order.rate(a_resident(), 5, None, MORNING + HOUR)
+    (closed,) = order.close(staff_of(VILLAGE), MORNING + HOUR)
+    assert closed.model_dump() == completed.model_dump()
+
+
+def test_a_silent_resident_gives_the_default_rating_marked_system_after_the_silence() -> None:
+    order = an_order(S.COMPLETED)
+    assert order.move_when_due([], DEADLINES, MORNING + WEEK - MINUTE) == []
+    assert order.move_when_due([], DEADLINES, MORNING + WEEK) == [
+        facts.OrderRated(order_id="o1", site=VILLAGE, tier=Tier.STATION, score=5, by="system")
+    ]
+    assert order.timeline[-1].actor == SYSTEM.id
+    assert order.move_when_due([], DEADLINES, MORNING + 2 * WEEK) == []
+
+
+def test_the_residents_own_rating_is_marked_so() -> None:
+    order = an_order(S.COMPLETED)
+    (rated,) = order.rate(a_resident(), 2, "来晚了", MORNING)
+    assert (rated.score, rated.by) == (2, "resident")
+    assert order.comment == "来晚了"
+    assert order.holder == Holder("site", VILLAGE)
+
+
+def test_a_reopened_order_is_a_new_cycle_with_the_same_id_for_everybody() -> None:
+    order = an_order(S.CLOSED)
+    before, team = deepcopy(order), a_team()
+    again, events = order.reopen(a_resident(), "没理好", [team], DEADLINES, MORNING + HOUR)
+    assert order == before
+    assert (again.id, again.cycle, again.reopens, again.state) == ("o1.2", 2, "o1", S.OFFERED)
+    assert [event.fact for event in events] == ["order.placed", "order.reopened", "order.offered"]
+    assert [entry.event for entry in again.timeline] == ["placed", "reopened", "offered"]
+    assert again.due_at == MORNING + 2 * HOUR
+    assert (again.resident_id, again.address) == (order.resident_id, order.address)
+    assert order.reopen(staff_of(VILLAGE), "没理好", [], DEADLINES, MORNING + HOUR)[0].id == "o1.2"
+
+
+def test_the_third_cycle_follows_the_second() -> None:
+    order = an_order(S.CLOSED)
+    order.id, order.cycle = "o1.2", 2
+    again, _ = order.reopen(a_resident(), "没理好", [], DEADLINES, MORNING)
+    assert (again.id, again.cycle, again.reopens) == ("o1.3", 3, "o1.2")
+
+
+def test_a_reopened_order_starts_at_its_first_seat_and_asks_also_who_declined() -> None:
+    order, team = an_order(S.RATED), a_team()
+    order.tier = Tier.INSTITUTE
+    order.offers[0].state = OfferState.DECLINED
+    again, _ = order.reopen(a_resident(), "没理好", [team], DEADLINES, MORNING)
+    assert again.tier is Tier.STATION
+    assert [offer.team for offer in again.offers] == ["t1"]
+
+
+def test_notes_of_the_timeline_hide_numbers_of_people() -> None:
+    order = an_order(S.OFFERED)
+    order.cancel(a_resident(), "请打 13800138000，证号 11010519491231002X", MORNING)
+    assert order.timeline[-1].note == "请打 138****8000，证号 110105*********02X"
+
+
+# -- service records ------------------------------------------------------------------------------------
+
+AT_NIGHT = datetime(2026, 6, 2, 15, 0, tzinfo=UTC)
+"""23:00 in China."""
+
+
+def refusal(*segments: domain.Segment, now: datetime = MORNING, placed: datetime = MORNING) -> list[str]:
+    """The path that a record is refused for; empty when it is taken."""
+    order, team = an_order(S.IN_SERVICE, now=placed), a_team()
+    try:
+        order.complete(leader_of(team), team, list(segments), "已理发", [], WEEK, now)
+    except Invalid as error:
+        assert order.state is S.IN_SERVICE
+        return [field["path"] for field in error.extra["fields"]]
+    return []
+
+
+LATER = MORNING + 12 * HOUR
+"""21:00 in China."""
+
+
+@pytest.mark.parametrize(
+    ("segments", "paths"),
+    [
+        ([a_segment()], []),
+        ([a_segment("stranger")], ["records.0.volunteer"]),
+        ([a_segment(), a_segment("stranger")], ["records.1.volunteer"]),
+        ([a_segment(end=MORNING + MINUTE)], []),
+        ([a_segment(end=MORNING + timedelta(seconds=59))], ["records.0.to"]),
+        ([a_segment(end=MORNING - MINUTE)], ["records.0.to"]),
+        ([a_segment(start=LATER, end=LATER + MINUTE)], []),
+        ([a_segment(start=LATER, end=LATER + 2 * MINUTE)], ["records.0.to"]),
+        ([a_segment(start=MORNING - 9 * HOUR)], []),
+        ([a_segment(start=MORNING - 10 * HOUR)], ["records.0.from"]),
+        ([a_segment(start=MORNING - 9 * HOUR - MINUTE)], ["records.0.to"]),
+        ([a_segment(), a_segment(start=MORNING + HOUR)], []),
+        ([a_segment(), a_segment(start=MORNING + HOUR - MINUTE)], ["records.1"]),
+        ([a_segment(), a_segment("t1-member")], []),
+        ([a_segment(), a_segment()], ["records.1"]),
+    ],
+    ids=[
+        "an hour",
+        "of a stranger",
+        "of a stranger, second",
+        "one minute",
+        "59 seconds",
+        "backwards",
+        "a minute ahead, clocks differ",
+        "in the future",
+        "before the order, same day",
+        "the day before",
+        "over midnight",
+        "touching",
+        "overlapping",
+        "two people at once",
+        "the same twice",
+    ],
+)
+def test_a_service_record_follows_the_rules_for_hours(segments: list[domain.Segment], paths: list[str]) -> None:
+    assert refusal(*segments, now=LATER) == paths
+
+
+def test_a_segment_may_end_at_midnight_but_not_a_microsecond_later() -> None:
+    midnight = AT_NIGHT + HOUR
+    assert refusal(a_segment(start=AT_NIGHT, end=midnight), placed=AT_NIGHT) == []
+    after = midnight + timedelta(microseconds=1)
+    assert refusal(a_segment(start=AT_NIGHT, end=after), placed=AT_NIGHT) == ["records.0.to"]
+
+
+# -- the way up -----------------------------------------------------------------------------------------
+
+
+def chain_of(*places: domain.Place) -> list[Seat]:
+    return domain.chain_of(places[0], {place.id: place for place in places})
+
+
+def test_an_order_climbs_from_the_station_to_the_center_and_never_to_the_city() -> None:
+    found = chain_of(a_place(), a_place(Tier.INSTITUTE, auto_offer=False), a_place(Tier.CENTER), a_place(Tier.CITY))
+    assert found == [
+        Seat(VILLAGE, Tier.STATION, True), Seat(TOWNSHIP, Tier.INSTITUTE, False), Seat(COUNTY, Tier.CENTER, True),
+    ]  # fmt: skip
+
+
+def test_a_village_without_a_station_starts_at_the_institute() -> None:
+    found = chain_of(a_place(has_post=False), a_place(Tier.INSTITUTE), a_place(Tier.CENTER), a_place(Tier.CITY))
+    assert [seat.tier for seat in found] == [Tier.INSTITUTE, Tier.CENTER]
+
+
+def test_a_village_of_a_quasi_township_goes_from_the_station_to_the_center() -> None:
+    path = ["130828450001", "130828450", "130828", CITY]
+    found = chain_of(
+        a_place(id=path[0], path=path),
+        a_place(Tier.INSTITUTE, id=path[1], path=path[1:], has_post=False),
+        a_place(Tier.CENTER, id=path[2], path=path[2:]),
+        a_place(Tier.CITY),
+    )
+    assert [seat.site for seat in found] == ["130828450001", "130828"]
+
+
+def test_a_town_of_the_high_tech_zone_climbs_to_the_center_that_is_configured() -> None:
+    path = ["130871104201", "130871104", COUNTY, CITY]
+    found = chain_of(
+        a_place(id=path[0], path=path),
+        a_place(Tier.INSTITUTE, id=path[1], path=path[1:]),
+        a_place(Tier.CENTER),
+        a_place(Tier.CITY),
+    )
+    assert [seat.site for seat in found] == path[:3]
+    assert a_placed_order(chain=found).next_seat == Seat("130871104", Tier.INSTITUTE, True)
+
+
+def test_an_order_that_starts_at_the_institute_is_held_there() -> None:
+    order = a_placed_order(chain=a_chain(tiers=[Tier.INSTITUTE, Tier.CENTER]))
+    assert order.tier is Tier.INSTITUTE
+    assert order.holder == Holder("site", TOWNSHIP)
+    assert order.site == VILLAGE
+
+
+# -- who may --------------------------------------------------------------------------------------------
+
+OUTSIDERS = {
+    "another resident": a_resident("r2"),
+    "staff of another village": staff_of("130802103203"),
+    "staff of another county": staff_of("130803"),
+    "a volunteer without a team": a_volunteer("v9"),
+    "a resident with the code of the station": an_actor("r3", site=VILLAGE),
+}
+ABOVE = {"institute": staff_of(TOWNSHIP), "center": staff_of(COUNTY), "city": staff_of(CITY)}
+
+
+@pytest.mark.parametrize("actor", OUTSIDERS.values(), ids=OUTSIDERS)
+def test_who_has_nothing_to_do_with_the_order_does_not_learn_that_it_exists(actor: object) -> None:
+    order = an_order(S.OFFERED)
+    assert not domain.may_read(actor, order, [])
+    assert not domain.reads_in_clear(actor, order, [])
+    for command in domain.ALLOWED:
+        with pytest.raises(NotFound):
+            domain.permit(command, actor, order, [])
+    with pytest.raises(NotFound):
+        domain.led_team(actor, order, [])
+
+
+@pytest.mark.parametrize(
+    ("actor", "commands"),
+    [
+        (a_resident(), {"rate", "cancel", "reopen"}),
+        (staff_of(VILLAGE), {"offer", "escalate", "reject", "close", "cancel", "reopen"}),
+        (staff_of(TOWNSHIP), {"reopen"}),
+        (staff_of(COUNTY), {"reopen"}),
+        (staff_of(CITY), {"reopen"}),
+        (ADMIN, set()),
+        (leader_of(a_team()), set()),
+    ],
+    ids=["resident", "station", "institute", "center", "city", "admin", "leader"],
+)
+def test_each_may_do_what_is_theirs(actor: object, commands: set[str]) -> None:
+    order, teams = an_order(S.OFFERED), [a_team()] if actor == leader_of(a_team()) else []
+    for command in domain.ALLOWED:
+        if command in commands:
+            domain.permit(command, actor, order, teams)
+        else:
+            with pytest.raises(Forbidden):
+                domain.permit(command, actor, order, teams)
+
+
+def test_after_an_escalation_the_institute_decides_and_the_station_keeps_seeing() -> None:
+    order = an_order(S.OFFERED)
+    order.escalate(staff_of(VILLAGE), "本站做不了", [], DEADLINES, MORNING)
+    domain.permit("offer", staff_of(TOWNSHIP), order, [])
+    with pytest.raises(Forbidden):
+        domain.permit("offer", staff_of(VILLAGE), order, [])
+
+
+def test_who_placed_it_for_the_resident_may_rate_and_cancel() -> None:
+    order = a_placed_order(resident_id="r1", placed_by="daughter")
+    for command in ("rate", "cancel", "reopen"):
+        domain.permit(command, a_resident("daughter", site="130803101001"), order, [])
+
+
+@pytest.mark.parametrize("actor", [a_resident(), staff_of(VILLAGE), *ABOVE.values(), ADMIN], ids=lambda actor: actor.id)
+def test_the_resident_the_staff_above_and_the_administrator_read_in_clear(actor: object) -> None:
+    order = an_order(S.OFFERED)
+    assert domain.may_read(actor, order, [])
+    assert domain.reads_in_clear(actor, order, [])
+
+
+def test_a_team_reads_with_its_offer_and_in_clear_only_after_its_acceptance() -> None:
+    first, second = a_team("first"), a_team("second")
+    order = a_placed_order(teams=[first, second])
+    assert domain.may_read(leader_of(first), order, [first])
+    assert not domain.reads_in_clear(leader_of(first), order, [first])
+    order.accept(leader_of(first), first, [], MORNING)
+    assert domain.reads_in_clear(leader_of(first), order, [first])
+    assert domain.may_read(leader_of(second), order, [second])
+    assert not domain.reads_in_clear(leader_of(second), order, [second])
+
+
+def test_the_leader_speaks_for_the_team_and_a_member_does_not() -> None:
+    order, team = an_order(S.OFFERED), a_team()
+    assert domain.led_team(leader_of(team), order, [team]) == team
+    assert domain.led_team(leader_of(team), order, [team], "t1") == team
+    with pytest.raises(Forbidden):
+        domain.led_team(a_volunteer("t1-member"), order, [team])
+    with pytest.raises(Forbidden):
+        domain.led_team(leader_of(team), order, [team], "other")
+
+
+def test_the_leader_of_two_teams_speaks_for_the_one_that_has_the_order() -> None:
+    first, second = a_team("first"), a_team("second", leader_id="first-leader")
+    order = a_placed_order(teams=[first, second])
+    order.accept(leader_of(first), second, [], MORNING)
+    assert domain.led_team(leader_of(first), order, [first, second]) == second
+    assert domain.led_team(leader_of(first), order, [first, second], "first") == first
+
+
+def test_a_resident_orders_at_home_for_themselves() -> None:
+    domain.check_placing(a_resident(), a_place(), None, None)
+    domain.check_placing(a_resident(), a_place(), a_beneficiary(), "r1")
+    with pytest.raises(Forbidden):
+        domain.check_placing(a_resident(site="130802103203"), a_place(), None, None)
+    with pytest.raises(Forbidden):
+        domain.check_placing(a_resident(), a_place(), a_beneficiary("r2"), "r2")
+
+
+def test_staff_order_for_people_of_their_places_only() -> None:
+    for code in (VILLAGE, TOWNSHIP, COUNTY):
+        domain.check_placing(staff_of(code), a_place(), a_beneficiary(), "r1")
+    with pytest.raises(NotFound):
+        domain.check_placing(staff_of(VILLAGE), a_place(), None, "nobody")
+    with pytest.raises(NotFound):
+        domain.check_placing(staff_of(VILLAGE), a_place(), a_beneficiary("r2", "130803101001"), "r2")
+    with pytest.raises(Forbidden):
+        domain.check_placing(staff_of("130803"), a_place(), a_beneficiary(), "r1")
+
+
+def test_who_is_neither_resident_nor_staff_places_no_orders() -> None:
+    with pytest.raises(Forbidden):
+        domain.check_placing(an_actor("system"), a_place(), None, None)
