@@ -1,0 +1,13 @@
+"""``python -m tests.support.clocked <service>``: a service whose clock is ahead or behind by ``TEST_CLOCK_OFFSET`` seconds."""
+
+import os
+import runpy
+from datetime import timedelta
+
+from services.chassis import clock
+
+real, offset = clock.now, timedelta(seconds=float(os.environ["TEST_CLOCK_OFFSET"]))
+clock.now = lambda: real() + offset
+
+if __name__ == "__main__":
+    runpy.run_module("deploy.service", run_name="__main__", alter_sys=True)

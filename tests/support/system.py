@@ -1,0 +1,266 @@
+"""The whole system as tests see it: four services, the gateway and the reference data, and people who use it."""
+
+import base64
+import secrets
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from os import environ
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from kombu import Connection, Exchange, Queue
+
+from deploy.local.process import Process
+from deploy.local.servers import free_port
+from tests.support.processes import eventually
+
+ROOT = Path(__file__).parents[2]
+CHINA = ZoneInfo("Asia/Shanghai")
+SERVICES = ("registry", "dispatch", "activities", "points")
+READY = 60.0  # seconds
+STOP = 15.0  # seconds
+PATIENCE = 45.0
+"""Seconds that one request may be repeated for, restarts included."""
+PAUSE = 0.1  # seconds
+PASSWORD = "demo"
+EARLY, LATE = 10, 23
+"""Hours of the day in China between which the tests need no clock of their own."""
+
+
+class System:
+    """Runs on given servers under ``prefix``; ``settings`` are environment variables on top of the standard ones."""
+
+    def __init__(self, amqp_uri: str, mongo_uri: str, prefix: str, folder: Path, **settings: str) -> None:
+        self.amqp_uri, self.mongo_uri, self.prefix, self.folder = amqp_uri, mongo_uri, prefix, folder
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.token_secret = secrets.token_bytes(32)
+        self.offset = _offset()
+        inherited = {name: value for name, value in environ.items() if not name.startswith("SIDAN_")}
+        self._environment = inherited | {
+            "AMQP_URI": amqp_uri,
+            "MONGO_URI": mongo_uri,
+            "EVENTLET_NO_GREENDNS": "yes",
+            "SIDAN_DATABASE_PREFIX": prefix,
+            "SIDAN_DATA_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "SIDAN_TOKEN_SECRET": base64.urlsafe_b64encode(self.token_secret).decode(),
+            "SIDAN_HTTP_PORT": str(self.port),
+            "SIDAN_PROFILE": "local",
+            "TEST_CLOCK_OFFSET": str(self.offset.total_seconds()),
+            **settings,
+        }
+        entry = "tests.support.clocked" if self.offset else "deploy.service"
+        self.processes = {name: self._process(name, entry, name) for name in SERVICES}
+        self.processes["gateway"] = self._process("gateway", "gateway")
+        self.http = httpx.Client(base_url=self.address, timeout=10, trust_env=False)
+        self._people: dict[str, Person] = {}
+        self._taken: dict[str, timedelta] = defaultdict(timedelta)
+
+    # -- processes ----------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        for process in self.processes.values():
+            process.start()
+        loading = self._process("reference", "deploy.reference")
+        loading.start()
+        if not loading.wait(READY):
+            loading.kill()
+        assert loading.exit_code == 0, loading.log.read_text()
+        return self.wait_ready()
+
+    def wait_ready(self) -> Self:
+        eventually(self.ready, READY, f"/readyz, see {self.folder}")
+        return self
+
+    def ready(self) -> bool:
+        try:
+            return self.http.get("/readyz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def kill(self, name: str) -> None:
+        """As a power cut would; nothing starts it again but ``restart``."""
+        self.processes[name].kill()
+
+    def restart(self, name: str) -> None:
+        self.processes[name].start()
+
+    def stop(self) -> None:
+        """Ask all to end; fail when one does not, or ends with an error."""
+        for process in self.processes.values():
+            process.terminate()
+        stopped = {name: process.wait(STOP) for name, process in self.processes.items()}
+        for process in self.processes.values():
+            if process.alive():
+                process.kill()
+        self.http.close()
+        codes = {name: process.exit_code for name, process in self.processes.items()}
+        assert all(stopped.values()), f"still there after SIGTERM: {stopped}"
+        gracefully = {0, -15}  # uvicorn drains, then ends by the signal it was sent
+        assert set(codes.values()) <= gracefully, f"exit codes {codes}, see {self.folder}"
+
+    def log(self, name: str) -> str:
+        return self.processes[name].log.read_text()
+
+    def _process(self, name: str, module: str, *arguments: str) -> Process:
+        command = [sys.executable, "-m", module, *arguments]
+        return Process(command, self.folder / f"{name}.log", self._environment, ROOT)
+
+    # -- people and time ----------------------------------------------------------------------------
+
+    def person(self, username: str) -> "Person":
+        """Signed in; the same for the same name."""
+        if username not in self._people:
+            self._people[username] = Person(self, username)
+        return self._people[username]
+
+    def now(self) -> datetime:
+        """What the services take the time to be."""
+        return datetime.now(UTC) + self.offset
+
+    def midnight(self) -> datetime:
+        """When this day began in China."""
+        return self.now().astimezone(CHINA).replace(hour=0, minute=0, second=0, microsecond=0)
+
+    def segment(self, volunteer: str, minutes: float = 6) -> dict[str, str]:
+        """A record of work today that touches no other of the volunteer; by default a tenth of an hour."""
+        start = self.midnight() + self._taken[volunteer]
+        self._taken[volunteer] += timedelta(minutes=minutes)
+        return record(volunteer, start, start + timedelta(minutes=minutes))
+
+
+def _offset() -> timedelta:
+    """What makes it evening in China, when the day there is too young or too old for a day's work."""
+    now = datetime.now(CHINA)
+    if EARLY <= now.hour < LATE:
+        return timedelta()
+    return now.replace(hour=21, minute=0) - now
+
+
+def record(volunteer: str, start: datetime, end: datetime) -> dict[str, str]:
+    return {"volunteer": volunteer, "from": start.isoformat(), "to": end.isoformat()}
+
+
+class Person:
+    """Somebody with an account; signs in at the first request."""
+
+    def __init__(self, system: System, username: str) -> None:
+        self.username = username
+        self._system = system
+        self._token = ""
+
+    def __repr__(self) -> str:
+        return self.username
+
+    @property
+    def token(self) -> str:
+        if not self._token:
+            response = sign_in(self._system.http, self.username)
+            response.raise_for_status()
+            self._token = response.json()["access_token"]
+        return self._token
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def request(self, method: str, path: str, key: str | None = None, **arguments: Any) -> httpx.Response:
+        headers = self.headers | arguments.pop("headers", {}) | ({"Idempotency-Key": key} if key else {})
+        return self._system.http.request(method, path, headers=headers, **arguments)
+
+    def get(self, path: str, **arguments: Any) -> httpx.Response:
+        return self.request("GET", path, **arguments)
+
+    def post(self, path: str, body: Any = None, key: str | None = None) -> httpx.Response:
+        return self.request("POST", path, key, json={} if body is None else body)
+
+    def read(self, path: str) -> Any:
+        """The resource; fail when there is none."""
+        return _content(self.get(path))
+
+    def do(self, path: str, body: Any = None) -> Any:
+        """The answer to a command that must succeed."""
+        return _content(self.post(path, body))
+
+    def insist(self, path: str, body: Any = None) -> Any:
+        """As ``do``, asking again with the same key while the answer is unknown."""
+        key, until = str(uuid4()), time.monotonic() + PATIENCE
+        while True:
+            try:
+                response = self.post(path, body, key)
+                if response.status_code < 500:
+                    return _content(response)
+                problem = response.text
+            except httpx.HTTPError as error:
+                problem = repr(error)
+            if time.monotonic() > until:
+                pytest.fail(f"POST {path} had no answer within {PATIENCE:g} s: {problem}")
+            time.sleep(PAUSE)
+
+
+def sign_in(http: httpx.Client, username: str, password: str = PASSWORD) -> httpx.Response:
+    if username == "municipal":
+        form = {"grant_type": "client_credentials", "client_id": username, "client_secret": password}
+    else:
+        form = {"grant_type": "password", "username": username, "password": password}
+    return http.post("/oauth/token", data=form)
+
+
+def _content(response: httpx.Response) -> Any:
+    assert response.is_success, f"{response.request.method} {response.request.url.path}: {response.text}"
+    return response.json()
+
+
+class Events:
+    """What passes ``sidan.events`` while it is open."""
+
+    def __init__(self, amqp_uri: str) -> None:
+        self._connection = Connection(amqp_uri)
+        self._closing = threading.Event()
+        self._seen: list[tuple[str, dict[str, Any]]] = []
+        queue = Queue("", Exchange("sidan.events", "topic", no_declare=True), "#", exclusive=True)
+        self._consumer = self._connection.Consumer(queue, callbacks=[self._receive], no_ack=True)
+        self._consumer.consume()
+        self._thread = threading.Thread(target=self._drain)
+
+    def of(self, subject: str) -> list[str]:
+        """The facts of an aggregate, as they came."""
+        return [fact for fact, headers in self._seen if headers["cloudEvents_subject"] == subject]
+
+    def _receive(self, _body: Any, message: Any) -> None:
+        fact = ".".join(message.delivery_info["routing_key"].split(".")[:2])
+        self._seen.append((fact, message.headers))
+
+    def _drain(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._connection.drain_events(timeout=0.1)
+            except TimeoutError:
+                continue
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._closing.set()
+        self._thread.join()
+        self._connection.release()
+
+
+@contextmanager
+def running(system: System) -> Iterator[System]:
+    """Started and ready; stopped in the end, whatever happens between."""
+    try:
+        yield system.start()
+    finally:
+        system.stop()
