@@ -12,7 +12,7 @@ from bench.report import Report, machine, versions
 from bench.rounds import Settings, progress
 from bench.servers import Servers, servers
 
-ALL = ("relay", "pipeline", "latency")
+ALL = ("relay", "pipeline", "latency", "lives")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -26,7 +26,9 @@ def main() -> int:
         for name in options.only:
             progress(f"{name} …")
             try:
-                report.figures += importlib.import_module(f"bench.{name}").measure(running, settings)
+                benchmark = importlib.import_module(f"bench.{name}")
+                report.figures += benchmark.measure(running, settings)
+                report.details |= getattr(benchmark, "details", {})
             except Exception as error:  # the other figures are still worth having
                 traceback.print_exc()
                 report.failures[name] = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -73,8 +73,11 @@ class Child:
         self.answer(seconds)
 
     def go(self) -> None:
+        self.say("go")
+
+    def say(self, line: str) -> None:
         assert self._running.stdin is not None
-        self._running.stdin.write("go\n")
+        self._running.stdin.write(line + "\n")
         self._running.stdin.flush()
 
     def stop(self, seconds: float = 10.0) -> None:
