@@ -6,11 +6,10 @@ balance shared by all writers would make them wait for each other.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
-
-import orjson
 
 from services.contracts import points as facts
 from services.contracts.activities import Source
@@ -73,7 +72,7 @@ class Transfer:
             "entries": [[e.account, e.amount] for e in self.entries],
             "sequence": entry.sequence, "balance": entry.balance,
         }  # fmt: skip
-        return orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+        return json.dumps(told, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @dataclass
