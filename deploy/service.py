@@ -1,7 +1,9 @@
 """Entry of a service's process: ``python -m deploy.service dispatch``."""
 
+import os
 import warnings
 
+os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")  # its own resolver costs 20 MB and clashes with pymongo's
 warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # known, docs/adr/0001
 
 import eventlet  # noqa: E402

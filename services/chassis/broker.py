@@ -130,6 +130,7 @@ class Link:
             read_in_chunks(connection)
             self._on_open(connection)
         self._opened.send()
+        log.info("link open", link=self.name)
 
     def _read(self) -> None:
         connection = self._connection

@@ -331,29 +331,28 @@ def test_a_publish_on_a_dead_link_ends_within_5_seconds_and_recovers(world: Worl
     proxy, uri = Proxy.before(world.amqp_uri)
     with channel_of(world) as channel:
         channel.queue_declare("probe", durable=True, auto_delete=False)
-    probe = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "tests.support.publish_probe", uri],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert probe.stdin and probe.stdout
+    command = [sys.executable, "-W", "ignore", "-m", "tests.support.publish_probe", uri]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as probe:
+        assert probe.stdin and probe.stdout
+        lines = probe.stdout
 
-    def attempt() -> Any:
-        probe.stdin.write("probe\n")
-        probe.stdin.flush()
-        return json.loads(probe.stdout.readline())
+        def answer() -> Any:
+            return json.loads(next(line for line in lines if line.startswith("{")))
 
-    assert json.loads(probe.stdout.readline())["ready"]
-    assert attempt()["confirmed"]
-    proxy.mode = "blackhole"
-    lost = attempt()
-    assert not lost["confirmed"] and lost["seconds"] < CONFIRM_DEADLINE + 0.5
-    proxy.mode = "pass"
-    eventually(lambda: attempt()["confirmed"], seconds=10)
+        def attempt() -> Any:
+            probe.stdin.write("probe\n")  # type: ignore[union-attr]
+            probe.stdin.flush()  # type: ignore[union-attr]
+            return answer()
+
+        assert answer()["ready"]
+        assert attempt()["confirmed"]
+        proxy.mode = "blackhole"
+        lost = attempt()
+        assert not lost["confirmed"] and lost["seconds"] < CONFIRM_DEADLINE + 0.5
+        proxy.mode = "pass"
+        eventually(lambda: attempt()["confirmed"], seconds=10)
+        probe.kill()
     proxy.close()
-    probe.kill()
-    probe.wait()
-    probe.stdin.close()
-    probe.stdout.close()
 
 
 def test_a_call_on_a_dead_link_ends_within_5_seconds_and_recovers(world: World) -> None:

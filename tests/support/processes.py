@@ -20,6 +20,7 @@ from tests.support.topology import QUEUE
 
 ROOT = Path(__file__).parents[2]
 KEY = base64.urlsafe_b64encode(bytes(32)).decode()
+CONSUMES = '"link":"consumer","event":"link open"'
 DEADLINE = 30.0  # seconds
 ACTOR = SYSTEM.model_dump(mode="json")
 
@@ -56,7 +57,8 @@ class Sample:
         return self._process.poll() is None
 
     def wait_started(self) -> "Sample":
-        eventually(lambda: '"event":"started"' in self.log.read_text() or not self.alive, what="started")
+        """Until it consumes."""
+        eventually(lambda: CONSUMES in self.log.read_text() or not self.alive, what="started")
         assert self.alive, self.log.read_text()
         return self
 
