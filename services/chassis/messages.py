@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 PREFIX = "cloudEvents_"
 SEQUENCE_DIGITS = 10
+MAX_SEQUENCE_DIGITS = 18
+"""More would not fit the 64 bits that the database has for a number."""
 
 
 class Command(BaseModel):
@@ -90,14 +92,13 @@ class Envelope:
         """Read an envelope from AMQP headers; raise ``ValueError`` naming what is missing."""
 
         def attribute(name: str) -> str:
-            value = headers.get(PREFIX + name)
-            if not isinstance(value, str) or not value:
+            value = _text(headers.get(PREFIX + name))
+            if not value:
                 raise ValueError(f"attribute {name} is missing")
             return value
 
         def optional(name: str) -> str:
-            value = headers.get(name)
-            return value[:128] if isinstance(value, str) else ""
+            return _text(headers.get(name))[:128]
 
         return cls(
             id=attribute("id"),
@@ -105,7 +106,7 @@ class Envelope:
             source=attribute("source"),
             subject=attribute("subject"),
             time=datetime.fromisoformat(attribute("time")),
-            sequence=int(attribute("sequence")),
+            sequence=_number(attribute("sequence")),
             site=optional(PREFIX + "sitecode"),
             data=data,
             correlation_id=optional(PREFIX + "correlationid"),
@@ -120,6 +121,17 @@ class Envelope:
     @property
     def routing_key(self) -> str:
         return routing_key(self.type.removeprefix("cn.sidan.").rpartition(".v")[0], self.site)
+
+
+def _text(value: Any) -> str:
+    """Nothing for what is no text, or text that no database and no log could hold."""
+    return value if isinstance(value, str) and value.isprintable() else ""
+
+
+def _number(digits: str) -> int:
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= MAX_SEQUENCE_DIGITS):
+        raise ValueError("attribute sequence is no number")
+    return int(digits)
 
 
 def dump(event: Event) -> bytes:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 OUTBOX, OUTBOX_SINCE = "outbox", "outbox_since"
 INTERNAL = {OUTBOX: 0, OUTBOX_SINCE: 0}
 PAGE_LIMIT = 200
+MAX_POSITION_DIGITS = 18
+"""What the database has room for in a number."""
 
 
 class Aggregate(Protocol):
@@ -99,6 +101,8 @@ class Repository(Generic[A]):
     collection: ClassVar[str]
     aggregate: ClassVar[type]
     indexes: ClassVar[Sequence[IndexModel]] = ()
+    publishes: ClassVar[bool] = False
+    """Whether its aggregates have events; the relay looks into these collections."""
 
     def __init__(self, work: "Work") -> None:
         self._work = work
@@ -158,6 +162,7 @@ class Repository(Generic[A]):
         """
         tracked = self._work.tracked(self.collection, aggregate.id)
         assert tracked is not None, "save() of an aggregate that was neither loaded nor added"
+        assert self.publishes or not events, f"{type(self).__name__} does not say that it publishes"
         tracked.dirty = True
         for event in events:
             aggregate.version += 1
@@ -181,16 +186,28 @@ def encode_cursor(position: str) -> str:
 def decode_cursor(cursor: str) -> str:
     """Raise ``Invalid`` when it is none of ours."""
     try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        position = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError:
-        raise Invalid("翻页游标无效，请从第一页重新开始", fields=[{"path": "cursor", "message": "无效"}]) from None
+        raise _foreign_cursor() from None
+    if encode_cursor(position) != cursor:  # the decoder skips what it does not know
+        raise _foreign_cursor()
+    return position
+
+
+def decode_position(cursor: str) -> int:
+    """Of a cursor that counts; raise ``Invalid`` as ``decode_cursor`` does."""
+    position = decode_cursor(cursor)
+    if not (position.isascii() and position.isdecimal() and len(position) <= MAX_POSITION_DIGITS):
+        raise _foreign_cursor()
+    return int(position)
+
+
+def _foreign_cursor() -> Invalid:
+    return Invalid("翻页游标无效，请从第一页重新开始", fields=[{"path": "cursor", "message": "无效"}])
 
 
 def slice_page(items: Sequence[Any], limit: int, cursor: str | None) -> tuple[list[Any], str | None]:
     """A page of a list that is part of an aggregate; the cursor is the position."""
-    position = decode_cursor(cursor) if cursor else "0"
-    if not position.isdecimal():
-        raise Invalid("翻页游标无效，请从第一页重新开始", fields=[{"path": "cursor", "message": "无效"}])
-    start, limit = int(position), max(1, min(limit, PAGE_LIMIT))
+    start, limit = decode_position(cursor) if cursor else 0, max(1, min(limit, PAGE_LIMIT))
     end = start + limit
     return list(items[start:end]), encode_cursor(str(end)) if end < len(items) else None

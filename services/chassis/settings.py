@@ -12,7 +12,7 @@ KEY_BYTES = 32
 class Settings(BaseSettings):
     """Fails at start with the name of the variable that is missing or wrong."""
 
-    model_config = SettingsConfigDict(env_prefix="SIDAN_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="SIDAN_", extra="ignore", hide_input_in_errors=True)
 
     amqp_uri: str = Field(validation_alias="AMQP_URI")
     mongo_uri: str = Field(validation_alias="MONGO_URI")

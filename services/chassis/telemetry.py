@@ -69,8 +69,8 @@ def _masked(value: Any) -> Any:
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, dict):
-        return {key: _masked(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+        return {mask(str(key)): _masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
         return [_masked(item) for item in value]
     return value
 
@@ -81,6 +81,14 @@ def _mask(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
 
 def _default(value: Any) -> str:
     return mask(repr(value))
+
+
+def _rendered(line: dict[str, Any], **_: Any) -> bytes:
+    """Whatever is logged: what JSON cannot hold is told as text, for a log line must never raise."""
+    try:
+        return orjson.dumps(line, default=_default, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    except TypeError:
+        return orjson.dumps({key: mask(repr(value)) for key, value in line.items()})
 
 
 class _MaskingFormatter(logging.Formatter):
@@ -99,7 +107,7 @@ class _MaskingFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = mask(self.formatException(record.exc_info))
-        return orjson.dumps(line).decode()
+        return _rendered(line).decode()
 
 
 def configure_logging(service: str, level: str = "INFO") -> None:
@@ -110,7 +118,7 @@ def configure_logging(service: str, level: str = "INFO") -> None:
             _context,
             structlog.processors.format_exc_info,
             _mask,
-            structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=_default)),
+            structlog.processors.JSONRenderer(serializer=_rendered),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
         logger_factory=structlog.BytesLoggerFactory(file=sys.stdout.buffer),

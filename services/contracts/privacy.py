@@ -10,7 +10,8 @@ class Personal:
 
 Secret = Annotated[str, Personal]
 
-PHONE = re.compile(r"(?<!\d)(1[3-9]\d)\d{4}(\d{4})(?!\d)")
+PHONE = re.compile(r"(?<!\d)((?:(?:00)?86)?[1１][3-9３-９]\d)[ -]?\d{4}[ -]?(\d{4})(?!\d)")
+"""Also after the country's code, in groups and in full-width digits."""
 ID_NUMBER = re.compile(r"(?<!\d)(\d{6})\d{9}(\d{2}[\dXx])(?!\d)")
 
 

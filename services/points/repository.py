@@ -2,14 +2,14 @@
 
 from pymongo import DESCENDING, IndexModel
 
-from services.chassis.repository import Page, Repository, decode_cursor, encode_cursor
-from services.contracts.errors import Invalid
+from services.chassis.repository import Page, Repository, decode_position, encode_cursor
 from services.points.domain import Account, Entry, Transfer
 
 
 class Accounts(Repository[Account]):
     collection = "accounts"
     aggregate = Account
+    publishes = True
 
 
 class Transfers(Repository[Transfer]):
@@ -21,10 +21,7 @@ class Transfers(Repository[Transfer]):
         """Newest first; the cursor is the sequence in the account."""
         match: dict[str, object] = {"account": account_id}
         if cursor:
-            position = decode_cursor(cursor)
-            if not position.isdecimal():
-                raise Invalid("翻页游标无效，请从第一页重新开始", fields=[{"path": "cursor", "message": "无效"}])
-            match["sequence"] = {"$lt": int(position)}
+            match["sequence"] = {"$lt": decode_position(cursor)}
         limit = max(1, min(limit, 200))
         query = {"entries.account": account_id, "entries": {"$elemMatch": match}}
         found = self.select(query, [("entries.sequence", DESCENDING)], limit + 1)
