@@ -18,6 +18,8 @@ CHINA = ZoneInfo("Asia/Shanghai")
 DAILY_CAP = Decimal(8)
 """Hours a day that count (reference city)."""
 HUNDREDTH = Decimal("0.01")
+UNKNOWN_RECORD = "没有这条时长记录"
+"""The same of a record that is not there and of one that the caller may not know of."""
 
 
 class State(StrEnum):
@@ -153,7 +155,8 @@ def check_reading(actor: Actor, volunteer: Volunteer | None) -> None:
 
 
 def check_correcting(actor: Actor, volunteer: Volunteer | None) -> None:
-    check_reading(actor, volunteer)
+    if volunteer is None or not may_see(actor, volunteer):
+        raise NotFound(UNKNOWN_RECORD)
     if not actor.has(Role.STAFF) and not actor.is_admin:
         raise Forbidden("撤销时长要由工作人员来做")
 

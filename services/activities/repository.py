@@ -9,6 +9,7 @@ from services.chassis.repository import Repository
 class Timesheets(Repository[Timesheet]):
     collection = "timesheets"
     aggregate = Timesheet
+    publishes = True
     indexes = (
         IndexModel([("volunteer_id", ASCENDING), ("day", DESCENDING)]),
         IndexModel([("records.id", ASCENDING)]),

@@ -44,7 +44,7 @@ class ActivitiesService:
         """A correction: the record is reversed with a reason, and its points with it."""
         timesheet = self.uow.timesheets.with_record(hours_id)
         if timesheet is None:
-            raise NotFound("没有这条时长记录")
+            raise NotFound(domain.UNKNOWN_RECORD)
         domain.check_correcting(actor, self.uow.volunteers.find(timesheet.volunteer_id))
         reversed_ = timesheet.reverse(hours_id, command.reason)
         self.uow.timesheets.save(timesheet, *reversed_)

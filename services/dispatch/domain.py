@@ -23,6 +23,8 @@ DEFAULT_SCORE = 5
 """What a silent resident is taken to have said; marked ``system``."""
 SHORTEST_SEGMENT = timedelta(minutes=1)  # domain, section 6
 CLOCK_TOLERANCE = timedelta(minutes=1)
+UNKNOWN = "没有找到这个单"
+"""The same of an order that is not there and of one that the caller may not know of."""
 
 
 class State(StrEnum):
@@ -597,7 +599,7 @@ ALLOWED = {
 def permit(command: str, actor: Actor, order: Order, teams: Iterable[Team]) -> None:
     """Raise ``NotFound`` to who may not know of the order, ``Forbidden`` to who may only see it."""
     if not may_read(actor, order, teams):
-        raise NotFound("没有找到这个单")
+        raise NotFound(UNKNOWN)
     if not ALLOWED[command](actor, order):
         raise Forbidden("您可以看到这个单，但不能这样操作")
 
@@ -606,7 +608,7 @@ def led_team(actor: Actor, order: Order, teams: Iterable[Team], wanted: str | No
     """The team that the actor speaks for, by default the one that has the order; raise as ``permit`` does."""
     own = list(teams)
     if not may_read(actor, order, own):
-        raise NotFound("没有找到这个单")
+        raise NotFound(UNKNOWN)
     led = [team for team in own if team.leader_id == actor.volunteer and order.offer_of(team.id)]
     wanted = wanted or order.accepted_by
     for team in led:

@@ -8,7 +8,8 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from services.chassis.repository import Page, Repository
 from services.contracts.actor import Actor, Role
-from services.dispatch.domain import Item, Order, Place, Resident, Team
+from services.contracts.errors import NotFound
+from services.dispatch.domain import UNKNOWN, Item, Order, Place, Resident, Team
 
 NEWEST = ("_id", DESCENDING)
 
@@ -16,6 +17,7 @@ NEWEST = ("_id", DESCENDING)
 class Orders(Repository[Order]):
     collection = "orders"
     aggregate = Order
+    publishes = True
     indexes = (
         # Only what waits for the clock is in it, so a tick costs what is due and not what is pending.
         IndexModel([("due_at", ASCENDING)], partialFilterExpression={"due_at": {"$type": "date"}}),
@@ -24,6 +26,12 @@ class Orders(Repository[Order]):
         IndexModel([("placed_by", ASCENDING), NEWEST]),
         IndexModel([("offers.team", ASCENDING), NEWEST]),
     )
+
+    def get(self, id: str) -> Order:
+        found = self.find(id)
+        if found is None:
+            raise NotFound(UNKNOWN)
+        return found
 
     def due(self, now: datetime, limit: int) -> list[Order]:
         return self.select({"due_at": {"$lte": now}}, [("due_at", ASCENDING)], limit)

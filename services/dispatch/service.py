@@ -251,7 +251,7 @@ class DispatchService:
     def _readable(self, actor: Actor, order_id: str) -> tuple[Order, list[Team]]:
         order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
         if not domain.may_read(actor, order, own):
-            raise NotFound("没有找到这个单")
+            raise NotFound(domain.UNKNOWN)
         return order, own
 
     def _permitted(self, command: str, actor: Actor, order_id: str) -> tuple[Order, list[Team]]:
