@@ -1,6 +1,7 @@
 """The whole system as tests see it: four services, the gateway and the reference data, and people who use it."""
 
 import base64
+import json
 import secrets
 import sys
 import threading
@@ -226,7 +227,7 @@ class Events:
     def __init__(self, amqp_uri: str) -> None:
         self._connection = Connection(amqp_uri)
         self._closing = threading.Event()
-        self._seen: list[tuple[str, dict[str, Any]]] = []
+        self._seen: list[tuple[str, dict[str, Any], Any]] = []
         queue = Queue("", Exchange("sidan.events", "topic", no_declare=True), "#", exclusive=True)
         self._consumer = self._connection.Consumer(queue, callbacks=[self._receive], no_ack=True)
         self._consumer.consume()
@@ -234,11 +235,15 @@ class Events:
 
     def of(self, subject: str) -> list[str]:
         """The facts of an aggregate, as they came."""
-        return [fact for fact, headers in self._seen if headers["cloudEvents_subject"] == subject]
+        return [fact for fact, headers, _ in self._seen if headers["cloudEvents_subject"] == subject]
 
-    def _receive(self, _body: Any, message: Any) -> None:
+    def text(self) -> str:
+        """All that was said, headers and bodies."""
+        return json.dumps(self._seen, ensure_ascii=False)
+
+    def _receive(self, body: Any, message: Any) -> None:
         fact = ".".join(message.delivery_info["routing_key"].split(".")[:2])
-        self._seen.append((fact, message.headers))
+        self._seen.append((fact, message.headers, body))
 
     def _drain(self) -> None:
         while not self._closing.is_set():
