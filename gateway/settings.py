@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="SIDAN_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="SIDAN_", extra="ignore", hide_input_in_errors=True)
 
     amqp_uri: str = Field(validation_alias="AMQP_URI")
     http_host: str = "127.0.0.1"
