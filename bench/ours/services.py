@@ -34,6 +34,7 @@ class Item:
 class Items(Repository[Item]):
     collection = "items"
     aggregate = Item
+    publishes = True
 
 
 class Source:

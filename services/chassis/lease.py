@@ -14,8 +14,8 @@ from pymongo.errors import PyMongoError
 
 from services.chassis import telemetry
 
-SECONDS = 3.0
-RENEWAL = 1.0  # seconds
+SECONDS = 2.0
+RENEWAL = 0.5  # seconds
 
 log = telemetry.logger("lease")
 

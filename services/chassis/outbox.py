@@ -1,35 +1,40 @@
 """The relay: publishes the events that wait inside committed documents.
 
-The scan of documents with unsent events is the truth; a wake-up after a commit only makes it prompt. An
-event is published after every earlier one of its aggregate was confirmed, whoever publishes, so first
-publications are in order even when two relays run; a crash before the mark means a duplicate with the
-same id, which the inbox absorbs.
+Every process relays what it has committed itself, at once. What a dead process left is found by a sweep
+that one replica does under a lease; the sweep is the truth, and needs no clock: it publishes what it saw
+waiting twice. An event is published after every earlier one of its aggregate was confirmed, whoever
+publishes, so first publications are in order even when two relays meet at one document; a crash before the
+mark means a duplicate with the same id, which the inbox absorbs.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import eventlet
+from eventlet import GreenPool
 from eventlet.event import Event as Signal
-from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, IndexModel
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from services.chassis import telemetry
 from services.chassis.broker import Outgoing, Publisher
+from services.chassis.clock import now
 from services.chassis.crashpoints import crashpoint
 from services.chassis.lease import Lease
 from services.chassis.messages import Envelope
 from services.chassis.repository import OUTBOX, OUTBOX_SINCE
 
 BATCH = 500
-POLL = 0.2
-"""Seconds between scans without a wake-up: after commits of other replicas, or a crash."""
-GATHER = 0.008
-"""Seconds to let more commits come in under load."""
+TASKS = 3
+"""Batches under way at a time: one is read while another is confirmed and a third is marked."""
+SWEEP = 0.5  # seconds
+GATHER = 0.005
+"""Seconds to let more commits come in while others are under way."""
 PAUSE_AFTER_FAILURE = 0.5  # seconds
 OLDEST = datetime.fromtimestamp(0, UTC)
 INDEX = IndexModel([(OUTBOX_SINCE, ASCENDING)], sparse=True)
@@ -42,75 +47,95 @@ class Relay:
     def __init__(
         self, database: Database[Document], collections: Sequence[str], publisher: Publisher, lease: Lease
     ) -> None:
-        # Marks wait for the majority too: scans read what it has, and would find unmarked events again.
         self._collections = {name: database[name] for name in collections}
         self._publisher, self._lease = publisher, lease
-        self._changed: set[str] = set()
+        self._changed: dict[str, set[str]] = defaultdict(set)
+        self._under_way: dict[str, set[str]] = defaultdict(set)
+        self._seen: dict[str, set[str]] = defaultdict(set)
+        """Documents that waited at the last sweep."""
+        self._tasks = GreenPool(TASKS)
         self._wake = Signal()
 
-    def wake(self, collections: Iterable[str]) -> None:
-        self._changed.update(collections)
+    def wake(self, changes: Mapping[str, Iterable[str]]) -> None:
+        """Documents of this process that have events to send, by collection."""
+        for name, ids in changes.items():
+            self._changed[name].update(ids)
         if not self._wake.ready():
             self._wake.send()
 
     def run(self) -> None:
         """For ever, in a greenthread of its own."""
+        next_sweep = 0.0
         while True:
-            self._await_work()
-            try:
-                sent = self._round()
-            except PyMongoError as error:
-                log.warning("outbox not read", error=repr(error))
-                eventlet.sleep(PAUSE_AFTER_FAILURE)
-                continue
-            if sent > 1:
+            with eventlet.Timeout(SWEEP, False):
+                self._wake.wait()
+            if self._tasks.running():
                 eventlet.sleep(GATHER)
+            self._wake = Signal()
+            self._relay_own()
+            if time.monotonic() >= next_sweep and self._lease.held:
+                self._attempt(self._sweep)
+                next_sweep = time.monotonic() + SWEEP
 
     def drain(self, seconds: float) -> None:
-        """Before a stop: send what is there, as far as it goes."""
-        until = time.monotonic() + seconds
-        while self._lease.held and time.monotonic() < until:
-            try:
-                if self._scan_all() == 0:
-                    return
-            except PyMongoError:
-                return  # the next process finds it
+        """Before a stop: send what is there, as far as it goes; the rest is found by the next sweep."""
+        with eventlet.Timeout(seconds, False):
+            while any(self._changed.values()) or self._tasks.running():
+                self._relay_own()
+                self._tasks.waitall()
 
-    def _await_work(self) -> None:
-        with eventlet.Timeout(POLL, False):
-            self._wake.wait()
+    def _relay_own(self) -> None:
+        changed, self._changed = self._changed, defaultdict(set)
+        for name, ids in changed.items():
+            # What is under way is looked at again when that is done.
+            self._changed[name] |= ids & self._under_way[name]
+            if free := ids - self._under_way[name]:
+                self._start(name, {"_id": {"$in": list(free)}}, free)
 
-    def _round(self) -> int:
-        woken, self._wake = self._wake.ready(), Signal()
-        changed, self._changed = self._changed, set()
-        if not self._lease.held:
-            return 0
-        if woken:
-            return sum(self._pump(name) for name in changed)
-        return self._scan_all()
-
-    def _scan_all(self) -> int:
+    def _sweep(self) -> None:
         telemetry.OUTBOX_AGE.set(0)
-        return sum(self._pump(name) for name in self._collections)
+        for name, collection in self._collections.items():
+            while True:
+                waiting = collection.find({OUTBOX_SINCE: {"$gt": OLDEST}}, {OUTBOX_SINCE: 1}).sort(OUTBOX_SINCE)
+                found = list(waiting.limit(BATCH + len(self._under_way[name])))
+                if not self._relay_swept(name, found):
+                    break
 
-    def _pump(self, name: str) -> int:
-        """Publish what waits in a collection; more than a batch is left to the next round."""
+    def _relay_swept(self, name: str, found: list[Document]) -> bool:
+        """Whether there is a backlog, so that the next batch is wanted at once."""
+        if found:
+            telemetry.OUTBOX_AGE.set(max(0.0, (now() - found[0][OUTBOX_SINCE]).total_seconds()))
+        ids = {document["_id"] for document in found} - self._under_way[name]
+        backlog = len(ids) >= BATCH
+        stuck = ids if backlog else ids & self._seen[name]
+        self._seen[name] = ids
+        if stuck:
+            self._start(name, {"_id": {"$in": list(stuck)}}, stuck)
+        return backlog
+
+    def _start(self, name: str, query: Document, ids: set[str]) -> None:
+        """A batch as a task of its own; waits when enough are under way."""
+        self._under_way[name] |= ids
+        self._tasks.spawn(self._attempt, self._pump, name, query, ids)
+
+    def _attempt(self, work: Callable[..., None], *arguments: Any) -> None:
+        try:
+            work(*arguments)
+        except PyMongoError as error:
+            log.warning("outbox not read or not marked", error=repr(error))
+            eventlet.sleep(PAUSE_AFTER_FAILURE)
+
+    def _pump(self, name: str, query: Document, ids: set[str]) -> None:
         collection = self._collections[name]
-        documents = list(
-            collection.find({OUTBOX_SINCE: {"$gt": OLDEST}}, {OUTBOX: 1, OUTBOX_SINCE: 1, "version": 1})
-            .sort(OUTBOX_SINCE)
-            .limit(BATCH)
-        )
-        if not documents:
-            return 0
-        age = (datetime.now(UTC) - documents[0][OUTBOX_SINCE]).total_seconds()
-        telemetry.OUTBOX_AGE.set(max(0.0, age))
-        sent = self._publish(documents)
-        crashpoint("after_confirm")
-        self._mark(collection, documents, sent)
-        if len(documents) == BATCH or any(len(d[OUTBOX]) > len(s) for d, s in zip(documents, sent, strict=True)):
-            self.wake([name])
-        return sum(map(len, sent))
+        try:
+            documents = list(collection.find({**query, OUTBOX_SINCE: {"$gt": OLDEST}}, {OUTBOX: 1}))
+            sent = self._publish(documents)
+            crashpoint("after_confirm")
+            left = not self._mark(collection, documents, sent)
+        finally:
+            self._under_way[name] -= ids
+        if left or self._changed[name] & ids:
+            self.wake({name: ids})
 
     def _publish(self, documents: list[Document]) -> list[list[str]]:
         """The ids that were confirmed, per document. One wave carries at most one event of each."""
@@ -132,18 +157,20 @@ class Relay:
             going = [i for i, ok in zip(going, confirmed, strict=True) if ok]
         return sent
 
-    def _mark(self, collection: Any, documents: list[Document], sent: list[list[str]]) -> None:
-        """Take sent events out of their documents; the version tells whether others were added since."""
-        done, rest = [], []
-        for document, ids in zip(documents, sent, strict=True):
-            if len(ids) == len(document.get(OUTBOX, ())):
-                unchanged = {"_id": document["_id"], "version": document["version"]}
-                done.append(UpdateOne(unchanged, {"$unset": {OUTBOX: "", OUTBOX_SINCE: ""}}))
-            if ids:
-                rest.append(UpdateOne({"_id": document["_id"]}, {"$pull": {OUTBOX: {"id": {"$in": ids}}}}))
-        matched = collection.bulk_write(done, ordered=False).matched_count if done else 0
-        if rest and matched < len(documents):
-            collection.bulk_write(rest, ordered=False)
+    def _mark(self, collection: Any, documents: list[Document], sent: list[list[str]]) -> bool:
+        """Take sent events out of their documents; whether nothing is left to send in any of them."""
+        ids = [document["_id"] for document, events in zip(documents, sent, strict=True) if events]
+        events = [event for of_document in sent for event in of_document]
+        if not ids:
+            return not documents
+        nothing_else = {OUTBOX: {"$not": {"$elemMatch": {"id": {"$nin": events}}}}}
+        done = collection.update_many(
+            {"_id": {"$in": ids}, **nothing_else}, {"$unset": {OUTBOX: "", OUTBOX_SINCE: ""}}
+        )
+        if done.matched_count < len(ids):
+            pulled = {"$pull": {OUTBOX: {"id": {"$in": events}}}}
+            collection.update_many({"_id": {"$in": ids}, OUTBOX: {"$exists": True}}, pulled)
+        return bool(done.matched_count == len(documents))
 
 
 def outgoing(row: Document) -> Outgoing:

@@ -78,7 +78,7 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
         self._threads: list[Any] = []
 
     def start(self) -> None:
-        names = sorted({repository.collection for repository in self.repositories.values()})
+        names = [repository.collection for repository in self.repositories.values() if repository.publishes]
         self.relay = Relay(self.database, names, self.broker.publisher, self.lease)
         self._threads = [eventlet.spawn(run) for run in (self.lease.keep, self.relay.run, _watch_loop)]
         if settings().metrics_port:
@@ -119,8 +119,9 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
 
     def _ensure_indexes(self) -> None:
         for repository in self.repositories.values():
-            indexes = [INDEX, *repository.indexes]
-            self.database[repository.collection].create_indexes(indexes)
+            indexes = [*repository.indexes, *([INDEX] if repository.publishes else [])]
+            if indexes:
+                self.database[repository.collection].create_indexes(indexes)
         for name, kept in ((INBOX, INBOX_KEPT), (IDEMPOTENCY, IDEMPOTENCY_KEPT)):
             self.database[name].create_indexes([IndexModel([("at", ASCENDING)], expireAfterSeconds=kept)])
 

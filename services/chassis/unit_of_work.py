@@ -9,7 +9,7 @@ Inside a unit of work nothing leaves the process except through the events given
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -60,7 +60,7 @@ class Work:
         self,
         database: Database[Document],
         repositories: dict[str, type[Repository[Any]]],
-        committed: Callable[[Iterable[str]], None] = lambda _collections: None,
+        committed: Callable[[Mapping[str, list[str]]], None] = lambda _changes: None,
         until: float = math.inf,
         leads: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -156,7 +156,10 @@ class Work:
         return done
 
     def _announce(self) -> None:
-        changed = {name for (name, _), tracked in self._tracked.items() if tracked.events}
+        changed = defaultdict[str, list[str]](list)
+        for (name, id), tracked in self._tracked.items():
+            if tracked.events:
+                changed[name].append(id)
         if changed:
             self._committed(changed)
 

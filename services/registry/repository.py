@@ -29,6 +29,7 @@ class Counted(Repository[A]):
 class Sites(Counted[Site]):
     collection = "sites"
     aggregate = Site
+    publishes = True
     indexes = (
         IndexModel([("parent", ASCENDING), BY_ID]),
         IndexModel([("tier", ASCENDING), BY_ID]),
@@ -43,6 +44,7 @@ class Sites(Counted[Site]):
 class Teams(Counted[Team]):
     collection = "teams"
     aggregate = Team
+    publishes = True
     indexes = (IndexModel([("site", ASCENDING), BY_ID]), IndexModel([("member_ids", ASCENDING), BY_ID]))
 
     def at(self, site: str) -> list[Team]:
@@ -55,6 +57,7 @@ class Teams(Counted[Team]):
 class ServiceItems(Counted[ServiceItem]):
     collection = "items"
     aggregate = ServiceItem
+    publishes = True
     indexes = (IndexModel([("site", ASCENDING), BY_ID]),)
 
     def orderable_at(self, site: Site, limit: int, cursor: str | None) -> Page[ServiceItem]:
@@ -64,6 +67,7 @@ class ServiceItems(Counted[ServiceItem]):
 class Volunteers(Repository[Volunteer]):
     collection = "volunteers"
     aggregate = Volunteer
+    publishes = True
     indexes = (IndexModel([("id_number_index", ASCENDING)], unique=True),)
 
     def with_id_number(self, index: str) -> Volunteer | None:
@@ -73,6 +77,7 @@ class Volunteers(Repository[Volunteer]):
 class Residents(Counted[Resident]):
     collection = "residents"
     aggregate = Resident
+    publishes = True
 
 
 class Accounts(Counted[Account]):

@@ -53,6 +53,7 @@ class Thing:
 class Things(Repository[Thing]):
     collection = "things"
     aggregate = Thing
+    publishes = True
 
 
 class AlphaService:
