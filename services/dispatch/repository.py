@@ -34,7 +34,7 @@ class Orders(Repository[Order]):
         return found
 
     def due(self, now: datetime, limit: int) -> list[Order]:
-        return self.select({"due_at": {"$lte": now}}, [("due_at", ASCENDING)], limit)
+        return self.select({"due_at": {"$type": "date", "$lte": now}}, [("due_at", ASCENDING)], limit)
 
     def visible(self, actor: Actor, teams: Iterable[Team], wanted: dict[str, Any], limit: int, cursor: str | None) -> Page[Order]:
         """What the actor may read; ``wanted`` narrows it."""
