@@ -23,7 +23,8 @@ class Processes:
         logs.mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str, module: str, *arguments: str, environment: Mapping[str, str]) -> None:
-        command = [sys.executable, "-m", module, *arguments]
+        profiled = ["bench.profiled"] if os.environ.get("SIDAN_BENCH_PROFILE") else []
+        command = [sys.executable, "-m", *profiled, module, *arguments]
         with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | environment, start_new_session=True
