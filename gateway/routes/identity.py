@@ -5,6 +5,7 @@ import binascii
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
+from pydantic import ValidationError
 
 from gateway.calls import json_response, trace_of
 from gateway.rpc import Problem
@@ -46,12 +47,14 @@ async def token(
 
 
 async def _authenticate(request: Request, command: dict[str, str]) -> dict[str, Any]:
-    asked = Authenticate(**command).model_dump(mode="json")
     actor = SYSTEM.model_dump(mode="json")
     try:
+        asked = Authenticate(**command).model_dump(mode="json")
         answer = await request.app.state.rpc.call(
             "registry.authenticate", {"actor": actor, "command": asked}, trace_of(request)
         )
+    except ValidationError:  # nobody can have such a name
+        raise PermissionError from None
     except Problem as problem:
         if problem.problem().get("status") == Unauthenticated.status:
             raise PermissionError from None

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import AfterValidator
 
 from gateway.calls import Call, caller
 from services.contracts.dispatch import (
@@ -23,8 +24,9 @@ from services.contracts.dispatch import (
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
 Caller = Annotated[Call, Depends(caller)]
+PAGE_LIMIT = 200
 OrderId = Annotated[str, Path(max_length=64)]
-Limit = Annotated[int, Query(ge=1)]
+Limit = Annotated[int, Query(ge=1), AfterValidator(lambda limit: min(limit, PAGE_LIMIT))]
 Text = Annotated[str | None, Query(max_length=300)]
 
 

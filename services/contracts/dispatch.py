@@ -1,6 +1,6 @@
 """What dispatch accepts and publishes: the life of an order."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -10,6 +10,8 @@ from services.contracts.registry import Category, Identifier, SiteCode, TargetGr
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
+Time = Annotated[AwareDatetime, Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))]
+"""Far from where a calendar begins and ends, so that it may be put into any zone."""
 Url = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://")]
 
 
@@ -144,8 +146,8 @@ class Preferred(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    start: AwareDatetime = Field(alias="from")
-    end: AwareDatetime = Field(alias="to")
+    start: Time = Field(alias="from")
+    end: Time = Field(alias="to")
 
 
 class PlaceOrder(Command):
@@ -206,8 +208,8 @@ class ServiceRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     volunteer: Identifier
-    start: AwareDatetime = Field(alias="from")
-    end: AwareDatetime = Field(alias="to")
+    start: Time = Field(alias="from")
+    end: Time = Field(alias="to")
 
 
 class CompleteOrder(Command):
