@@ -10,7 +10,13 @@ from pathlib import Path
 from deploy.local.kept import Kept, Stage
 from deploy.local.process import Process, Startable
 
-STOP_BY = {Stage.GATEWAY: 4.5, Stage.SERVICES: 12.5, Stage.BROKER: 13.8, Stage.DATABASE: 14.6}
+STOP_BY = {
+    Stage.GATEWAY: 4.5,
+    Stage.SERVICES: 12.5,
+    Stage.BROKER: 13.8,
+    Stage.PORT_MAPPER: 14.0,
+    Stage.DATABASE: 14.7,
+}
 """Seconds after the signal when what is left of a stage is killed; services drain for 8."""
 SAME_SIGNAL = 1.0  # seconds in which make passes on what a whole process group got already
 HASTE = 0.5  # seconds that a stage is given after a second signal

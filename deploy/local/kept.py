@@ -20,7 +20,8 @@ class Stage(IntEnum):
     GATEWAY = 1
     SERVICES = 2
     BROKER = 3
-    DATABASE = 4
+    PORT_MAPPER = 4
+    DATABASE = 5
 
 
 class Kept:
@@ -52,6 +53,8 @@ class Kept:
 
     def end(self) -> None:
         """Kill what is left and forget the process id."""
+        if self.process.alive():
+            self._say(f"{self.name} did not end in time and is killed")
         self.process.kill()
         self._pid_file.unlink(missing_ok=True)
 

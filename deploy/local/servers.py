@@ -28,6 +28,7 @@ TEMPLATES = Path(__file__).parent.parent / "rabbitmq"
 RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")  # Debian's wrappers in /usr/sbin insist on root
 NOT_INITIALIZED = 94  # MongoDB's code of a replica set without a configuration
 POLL = 0.05  # seconds
+BOOT_WAIT = 6.0  # seconds
 
 
 class ServerError(RuntimeError):
@@ -129,7 +130,10 @@ class RabbitMQ:
         self.epmd.stop(timeout)
 
     def terminate(self) -> None:
-        """Ask the node to shut down and return at once."""
+        """Ask the node to shut down; one that boots is let do so first, or it may hang half-way."""
+        deadline = time.monotonic() + BOOT_WAIT
+        while self.alive() and not self.ready() and time.monotonic() < deadline:
+            time.sleep(POLL)
         if self.alive():
             self._leave_statistics()
             self._beam.terminate()

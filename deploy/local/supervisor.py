@@ -100,7 +100,7 @@ class Supervisor:
         if self._database:
             self._keeper.keep("mongod-1", Stage.DATABASE, self._database)
         if self._broker:
-            self._keeper.keep("epmd-1", Stage.BROKER, self._broker.epmd)
+            self._keeper.keep("epmd-1", Stage.PORT_MAPPER, self._broker.epmd)
             self._keeper.keep("rabbitmq-1", Stage.BROKER, self._broker)
 
     def _start_parts(self) -> Iterator[tuple[str, int]]:
