@@ -292,6 +292,18 @@ def test_a_withdrawal_opens_the_lapsed_offers_again_and_keeps_the_deadline() -> 
     order.accept(leader_of(other), other, [], MORNING + 3 * MINUTE)
 
 
+def test_a_withdrawal_does_not_open_the_offers_of_the_tier_below() -> None:
+    order, team = an_order(S.OFFERED), a_team("t2", Tier.INSTITUTE)
+    order.escalate(staff_of(VILLAGE), "本站做不了", [team], DEADLINES, MORNING)
+    order.accept(leader_of(team), team, [], MORNING)
+    order.withdraw(leader_of(team), team, "有人病了", MORNING)
+    assert order.state is S.PLACED
+    assert order.holder == Holder("site", TOWNSHIP)
+    assert {offer.team: offer.state for offer in order.offers} == {
+        "t1": OfferState.LAPSED, "t2": OfferState.WITHDRAWN,
+    }  # fmt: skip
+
+
 def test_a_withdrawal_after_the_deadline_lets_the_order_climb_at_once() -> None:
     order, team = an_order(S.ACCEPTED), a_team()
     order.withdraw(leader_of(team), team, "有人病了", MORNING + 2 * HOUR)

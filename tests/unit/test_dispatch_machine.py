@@ -245,4 +245,4 @@ class LifeOfAnOrder(RuleBasedStateMachine):
 
 
 TestLifeOfAnOrder = LifeOfAnOrder.TestCase
-TestLifeOfAnOrder.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
+TestLifeOfAnOrder.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
