@@ -4,7 +4,7 @@ placed → offered → accepted → in_service → completed → rated → close
 Every transition checks first, then changes the order and returns the events that say so.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -584,7 +584,7 @@ def may_read(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
     return actor.is_admin or is_requester(actor, order) or is_staff_above(actor, order.path) or offered
 
 
-ALLOWED = {
+ALLOWED: dict[str, Callable[[Actor, Order], bool]] = {
     "offer": is_holding_staff,
     "escalate": is_holding_staff,
     "reject": is_holding_staff,
