@@ -21,11 +21,13 @@ class ActivitiesService:
 
     uow = UnitOfWork(timesheets=Timesheets, volunteers=Volunteers)
 
-    @subscribe(OrderCompleted)
+    # Records have ids that follow from the order, so these need no inbox.
+
+    @subscribe(OrderCompleted, idempotent=True)
     def record_hours(self, event: OrderCompleted) -> None:
         self._record(event)
 
-    @subscribe(OrderClosed)
+    @subscribe(OrderClosed, idempotent=True)
     def put_hours_into_effect(self, event: OrderClosed) -> None:
         """Whichever of completed and closed arrives first: the record is entered, then takes effect."""
         self._record(event)

@@ -26,6 +26,7 @@ DEADLINE = 5.0
 HEARTBEAT = 10  # seconds
 RECONNECT_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
 READ_CHUNK = 16384  # bytes
+CANCEL_POLL = 0.01  # seconds
 
 log = telemetry.logger("broker")
 
@@ -292,8 +293,11 @@ class _Batch:
 class Consumer:
     """One queue on a channel of its own; unsettled messages return to the queue when the link is lost."""
 
-    def __init__(self, queue: str, prefetch: int, receive: Callable[[Any], None]) -> None:
+    def __init__(
+        self, queue: str, prefetch: int, receive: Callable[[Any], None], acknowledge: bool = True
+    ) -> None:
         self.queue, self.prefetch, self._receive = queue, prefetch, receive
+        self._acknowledge = acknowledge
         self._channel: Any = None
         self.generation = 0
         """Grows with every channel: a delivery tag of an older one must not be acknowledged."""
@@ -305,8 +309,25 @@ class Consumer:
         self.generation += 1
         self._channel = channel
         channel.basic_consume(
-            self.queue, callback=self._receive, on_cancel=lambda _tag: _shutdown(connection)
+            self.queue,
+            consumer_tag=self.queue,
+            no_ack=not self._acknowledge,
+            callback=self._receive,
+            on_cancel=lambda _tag: _shutdown(connection),
         )
+
+    def cancel(self) -> None:
+        """Take no more; what was on its way has arrived when this returns."""
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            channel.send_method(spec.Basic.Cancel, "sb", (self.queue, False))
+            with eventlet.Timeout(DEADLINE, False):
+                while self.queue in channel.callbacks:
+                    eventlet.sleep(CANCEL_POLL)
+        except GONE as error:
+            log.warning("cancelling failed", queue=self.queue, error=repr(error))
 
     def lost(self) -> None:
         self._channel = None

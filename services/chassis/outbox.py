@@ -41,6 +41,8 @@ INDEX = IndexModel([(OUTBOX_SINCE, ASCENDING)], sparse=True)
 
 log = telemetry.logger("outbox")
 Document = dict[str, Any]
+Changes = dict[str, list[Document] | None]
+"""Document ids with their unsent events; None: they have to be read."""
 
 
 class Relay:
@@ -49,17 +51,20 @@ class Relay:
     ) -> None:
         self._collections = {name: database[name] for name in collections}
         self._publisher, self._lease = publisher, lease
-        self._changed: dict[str, set[str]] = defaultdict(set)
+        self._changed: dict[str, Changes] = defaultdict(dict)
         self._under_way: dict[str, set[str]] = defaultdict(set)
         self._seen: dict[str, set[str]] = defaultdict(set)
         """Documents that waited at the last sweep."""
         self._tasks = GreenPool(TASKS)
         self._wake = Signal()
 
-    def wake(self, changes: Mapping[str, Iterable[str]]) -> None:
+    def wake(self, changes: Mapping[str, Changes]) -> None:
         """Documents of this process that have events to send, by collection."""
-        for name, ids in changes.items():
-            self._changed[name].update(ids)
+        for name, documents in changes.items():
+            known = self._changed[name]
+            for id, rows in documents.items():
+                # Changed twice before it was looked at: what it has to send is read.
+                known[id] = None if id in known else rows
         if not self._wake.ready():
             self._wake.send()
 
@@ -85,12 +90,13 @@ class Relay:
                 self._tasks.waitall()
 
     def _relay_own(self) -> None:
-        changed, self._changed = self._changed, defaultdict(set)
-        for name, ids in changed.items():
+        changed, self._changed = self._changed, defaultdict(dict)
+        for name, documents in changed.items():
+            busy = self._under_way[name]
             # What is under way is looked at again when that is done.
-            self._changed[name] |= ids & self._under_way[name]
-            if free := ids - self._under_way[name]:
-                self._start(name, {"_id": {"$in": list(free)}}, free)
+            self._changed[name].update(dict.fromkeys(documents.keys() & busy))
+            if free := {id: rows for id, rows in documents.items() if id not in busy}:
+                self._start(name, free)
 
     def _sweep(self) -> None:
         telemetry.OUTBOX_AGE.set(0)
@@ -110,13 +116,13 @@ class Relay:
         stuck = ids if backlog else ids & self._seen[name]
         self._seen[name] = ids
         if stuck:
-            self._start(name, {"_id": {"$in": list(stuck)}}, stuck)
+            self._start(name, dict.fromkeys(stuck))
         return backlog
 
-    def _start(self, name: str, query: Document, ids: set[str]) -> None:
+    def _start(self, name: str, changes: Changes) -> None:
         """A batch as a task of its own; waits when enough are under way."""
-        self._under_way[name] |= ids
-        self._tasks.spawn(self._attempt, self._pump, name, query, ids)
+        self._under_way[name] |= changes.keys()
+        self._tasks.spawn(self._attempt, self._pump, name, changes)
 
     def _attempt(self, work: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -125,17 +131,19 @@ class Relay:
             log.warning("outbox not read or not marked", error=repr(error))
             eventlet.sleep(PAUSE_AFTER_FAILURE)
 
-    def _pump(self, name: str, query: Document, ids: set[str]) -> None:
-        collection = self._collections[name]
+    def _pump(self, name: str, changes: Changes) -> None:
+        collection, left = self._collections[name], True
         try:
-            documents = list(collection.find({**query, OUTBOX_SINCE: {"$gt": OLDEST}}, {OUTBOX: 1}))
+            documents = [{"_id": id, OUTBOX: rows} for id, rows in changes.items() if rows]
+            if unknown := [id for id, rows in changes.items() if not rows]:
+                documents += collection.find({"_id": {"$in": unknown}, OUTBOX_SINCE: {"$gt": OLDEST}}, {OUTBOX: 1})
             sent = self._publish(documents)
             crashpoint("after_confirm")
             left = not self._mark(collection, documents, sent)
         finally:
-            self._under_way[name] -= ids
-        if left or self._changed[name] & ids:
-            self.wake({name: ids})
+            self._under_way[name] -= changes.keys()
+        if left or self._changed[name].keys() & changes.keys():
+            self.wake({name: dict.fromkeys(changes)})
 
     def _publish(self, documents: list[Document]) -> list[list[str]]:
         """The ids that were confirmed, per document. One wave carries at most one event of each."""

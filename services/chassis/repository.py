@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from services.chassis.unit_of_work import Work
 
 OUTBOX, OUTBOX_SINCE = "outbox", "outbox_since"
-INTERNAL = {OUTBOX: 0, OUTBOX_SINCE: 0}
+INTERNAL = {OUTBOX: 0}
 PAGE_LIMIT = 200
 MAX_POSITION_DIGITS = 18
 """What the database has room for in a number."""
@@ -70,6 +70,8 @@ class Tracked:
     """None: it is new."""
     events: list[tuple[int, Event, Trace]] = field(default_factory=list)
     dirty: bool = False
+    rows: list[Document] = field(default_factory=list)
+    """The events as they are written."""
 
     def changes(self) -> Document:
         """What to write, personal data encrypted."""

@@ -1,8 +1,8 @@
 """``@command`` and ``@query``: nameko's RPC protocol with validation, deadlines and bounded waits.
 
-A stock nameko client can call them. A request is acknowledged when its handler starts: it is run at most
+A stock nameko client can call them. Requests are consumed without acknowledgement: each is run at most
 once, and a message that ends a process ends one only; a caller without an answer asks again with the same
-idempotency key.
+idempotency key. A stop runs what has arrived before it ends.
 """
 
 import inspect
@@ -29,6 +29,7 @@ from services.chassis.unit_of_work import Idempotency
 from services.contracts.actor import Actor
 from services.contracts.errors import Invalid, Malformed, NotFound, ServiceError, Unavailable
 
+STOP_POLL = 0.02  # seconds
 DEADLINE = 3.0
 """Seconds that a service gives itself for one call."""
 MAX_BODY = 2 * 1024 * 1024  # bytes
@@ -146,24 +147,25 @@ class RpcServer(SharedExtension):  # type: ignore[misc]
         self.running = 0
         self.stopping = False
         queue = f"rpc-{self.container.service_name}"
-        self.consumer = Consumer(queue, 2 * settings().max_workers, self.receive)
+        self.consumer = Consumer(queue, 2 * settings().max_workers, self.receive, acknowledge=False)
         self.broker.wanted.append(self.consumer)
 
     def stop_taking(self) -> None:
-        """What has not started returns to the queue, for another replica, when the link closes."""
+        """No new requests; those that have arrived are run, since nobody else has them."""
+        if self.stopping:
+            return
         self.stopping = True
-        self.waiting.clear()
+        self.consumer.cancel()
+        while self.waiting:
+            eventlet.sleep(STOP_POLL)
 
     def receive(self, message: Any) -> None:
-        self.waiting.append((self.consumer.generation, message))
+        self.waiting.append(message)
         self.work()
 
     def work(self) -> None:
-        while self.waiting and self.running < settings().max_workers and not self.stopping:
-            generation, message = self.waiting.popleft()
-            if generation == self.consumer.generation:
-                self.consumer.settle(generation, message.delivery_tag)
-                self.begin(message)
+        while self.waiting and self.running < settings().max_workers:
+            self.begin(self.waiting.popleft())
 
     def begin(self, message: Any) -> None:
         """Nothing in a message may raise from here: that would end the reader of the link."""

@@ -32,6 +32,7 @@ from services.chassis.repository import OUTBOX, OUTBOX_SINCE, Document, Reposito
 from services.contracts.errors import IdempotencyKeyReused, Unavailable
 
 R = TypeVar("R")
+Changes = dict[str, list[Document] | None]
 INBOX, IDEMPOTENCY = "inbox", "idempotency"
 ATTEMPTS = 60
 """Of one unit of work that loses against others; the deadline usually comes first."""
@@ -60,7 +61,7 @@ class Work:
         self,
         database: Database[Document],
         repositories: dict[str, type[Repository[Any]]],
-        committed: Callable[[Mapping[str, list[str]]], None] = lambda _changes: None,
+        committed: Callable[[Mapping[str, Changes]], None] = lambda _changes: None,
         until: float = math.inf,
         leads: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -151,15 +152,18 @@ class Work:
                 if any(e["code"] != DUPLICATE_KEY for e in error.details["writeErrors"]):
                     raise
                 done += error.details["nInserted"] + error.details["nModified"]
-        self._announce()
+        # Which were overtaken is not known here, so the relay reads what there is to send.
+        self._announce(read=True)
         self._begin()
         return done
 
-    def _announce(self) -> None:
-        changed = defaultdict[str, list[str]](list)
+    def _announce(self, read: bool = False) -> None:
+        """Tell the relay what was committed; of a document that had nothing waiting it knows the events."""
+        changed = defaultdict[str, Changes](dict)
         for (name, id), tracked in self._tracked.items():
-            if tracked.events:
-                changed[name].append(id)
+            if tracked.rows:
+                waiting = tracked.loaded is not None and OUTBOX_SINCE in tracked.loaded
+                changed[name][id] = None if read or waiting else tracked.rows
         if changed:
             self._committed(changed)
 
@@ -206,7 +210,7 @@ def _apply(collection: Any, batch: list[Write], session: ClientSession | None) -
 
 
 def _write_of(id: str, tracked: Tracked, time: datetime) -> Write:
-    rows = [_outbox_row(sequence, event, time, trace) for sequence, event, trace in tracked.events]
+    rows = tracked.rows = [_outbox_row(sequence, event, time, trace) for sequence, event, trace in tracked.events]
     changes = tracked.changes()
     if tracked.loaded is None:
         return InsertOne(changes | ({OUTBOX: rows, OUTBOX_SINCE: time} if rows else {}))

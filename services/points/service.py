@@ -20,7 +20,9 @@ class PointsService:
 
     uow = UnitOfWork(accounts=Accounts, transfers=Transfers)
 
-    @subscribe(HoursEffective)
+    # Transfers have ids that follow from their source, so these need no inbox, however old a duplicate is.
+
+    @subscribe(HoursEffective, idempotent=True)
     def award_points(self, event: HoursEffective) -> None:
         account = self._account(event.volunteer_id)
         if self.uow.transfers.find(award_id(event.record_id)) or not RATES.points_for(event.hours, event.category):
@@ -29,7 +31,7 @@ class PointsService:
         self.uow.transfers.add(transfer)
         self.uow.accounts.save(account, deposited)
 
-    @subscribe(HoursReversed)
+    @subscribe(HoursReversed, idempotent=True)
     def take_points_back(self, event: HoursReversed) -> None:
         if not event.was_effective:
             return

@@ -309,14 +309,20 @@ class VolunteerTotals:
     hundredths: int = 0
     """Of an hour: sums of floats would drift."""
     points: int = 0
+    points_sequence: int = 0
+    """Of the account, where ``points`` was its balance."""
     version: int = 0
 
     def add_hours(self, hours: float) -> None:
         """Negative where hours were taken back."""
         self.hundredths += in_hundredths(hours)
 
-    def add_points(self, amount: int) -> None:
-        self.points += amount
+    def follow_points(self, balance: int, sequence: int) -> bool:
+        """Whether it is news: an older fact that arrives late changes nothing."""
+        if sequence <= self.points_sequence:
+            return False
+        self.points, self.points_sequence = balance, sequence
+        return True
 
     @property
     def hours(self) -> float:

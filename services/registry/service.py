@@ -207,20 +207,22 @@ class RegistryService:
         totals.add_hours(-event.hours)
         self.uow.totals.save(totals)
 
-    @subscribe(PointsDeposited)
-    def add_points(self, event: PointsDeposited) -> None:
-        totals = self.uow.totals.of(event.account_id)
-        totals.add_points(event.amount)
-        self.uow.totals.save(totals)
+    # Each carries the balance and its place in the account's history, so these need no inbox.
 
-    @subscribe(PointsReversed)
-    def take_back_points(self, event: PointsReversed) -> None:
-        """The amount of a reversal is negative."""
-        totals = self.uow.totals.of(event.account_id)
-        totals.add_points(event.amount)
-        self.uow.totals.save(totals)
+    @subscribe(PointsDeposited, idempotent=True)
+    def follow_deposit(self, event: PointsDeposited) -> None:
+        self._follow_balance(event)
+
+    @subscribe(PointsReversed, idempotent=True)
+    def follow_reversal(self, event: PointsReversed) -> None:
+        self._follow_balance(event)
 
     # -- parts --------------------------------------------------------------------------------------
+
+    def _follow_balance(self, event: PointsDeposited | PointsReversed) -> None:
+        totals = self.uow.totals.of(event.account_id)
+        if totals.follow_points(event.balance, self.uow.sequence):
+            self.uow.totals.save(totals)
 
     def _site(self, code: str) -> Site:
         site: Site | None = self.uow.sites.find(code)

@@ -407,7 +407,8 @@ def test_each_viewer_reads_what_is_due_to_them(city: City) -> None:
 SOURCE = Source(type="order", id="o")
 
 
-def handle(city: City, name: str, event: Event) -> None:
+def handle(city: City, name: str, event: Event, sequence: int = 1) -> None:
+    city.service.uow.sequence = sequence
     getattr(RegistryService, name).__wrapped__(city.service, event)
 
 
@@ -431,9 +432,9 @@ def test_totals_follow_hours_and_points(city: City) -> None:
     assert city.service.volunteer(staff, volunteer_id="v")["star"] == 1
     handle(city, "take_back_hours", hours_reversed("v", 0.01, was_effective=True))
     handle(city, "take_back_hours", hours_reversed("v", 5, was_effective=False))
-    about = {"site": STATION, "account_id": "v", "entry_id": "e", "balance": 0, "source": SOURCE}
-    handle(city, "add_points", PointsDeposited(amount=1000, **about))
-    handle(city, "take_back_points", PointsReversed(amount=-10, **about))
+    about = {"site": STATION, "account_id": "v", "entry_id": "e", "source": SOURCE}
+    handle(city, "follow_reversal", PointsReversed(amount=-10, balance=990, **about), sequence=2)
+    handle(city, "follow_deposit", PointsDeposited(amount=1000, balance=1000, **about), sequence=1)
     seen = city.service.volunteer(staff, volunteer_id="v")
     assert (seen["hours"], seen["points"], seen["star"]) == (99.99, 990, 0)
 
