@@ -68,7 +68,7 @@ def rate(source: Child, sink: Child) -> float:
     """From the first attempt to publish to the last receipt."""
     with children(sink, source):
         source.go()
-        sent, got = source.answer(60), sink.answer(60)
+        sent, got = source.answer(30), sink.answer(30)
     exactly_once(sent["ids"], [id for id, _ in got["received"]])
     last = max(time for _, time in got["received"])
     return len(sent["ids"]) / (last - sent["started"])

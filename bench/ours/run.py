@@ -71,7 +71,7 @@ def relay(parent: Parent, subscribers: list[str]) -> None:
     started = time.monotonic()
     database["leases"].delete_one({"_id": "leader"})
     assert provider.lease.renew()
-    provider.relay.wake(["items"])
+    provider.relay.wake({})
     parent.tell({"started": started, "ids": ids})
     running.wait()
 
