@@ -25,11 +25,13 @@ def system(rabbitmq: RabbitMQ, mongodb: MongoDB, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def hasty(rabbitmq: RabbitMQ, mongodb: MongoDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Under the demo profile, 5 s a tier, and with little patience for a silent resident."""
+    """Under the demo profile, 5 s a tier, with little patience for a silent resident and two processes of dispatch."""
     with _vhost(rabbitmq) as amqp_uri:
         folder = tmp_path_factory.mktemp("hasty")
         settings = {"SIDAN_SLA_PROFILE": "demo", "SIDAN_RATING_SILENCE_SECONDS": "2"}
-        with running(System(amqp_uri, mongodb.uri, f"h{token_hex(3)}_", folder, **settings)) as system:
+        with running(
+            System(amqp_uri, mongodb.uri, f"h{token_hex(3)}_", folder, twice=["dispatch"], **settings)
+        ) as system:
             yield system
 
 

@@ -78,7 +78,9 @@ class Steps:
         self.rate(order)
         return self.close(order, staff)
 
-    def reach(self, stage: str, who: str = "resident", leader: str = "leader1", staff: str = "station") -> dict[str, Any]:
+    def reach(
+        self, stage: str, who: str = "resident", leader: str = "leader1", staff: str = "station"
+    ) -> dict[str, Any]:
         """A new order in the given state."""
         order = self.place(who)
         moves = (
@@ -117,7 +119,9 @@ class Steps:
     def awards(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         """Entries whose source is this hours record, in the account of any volunteer of the demo."""
         source = {"type": "hours", "id": record["id"]}
-        return [entry for entry in self._all(f"/v1/accounts/{record['volunteer']}/entries") if entry["source"] == source]
+        return [
+            entry for entry in self._all(f"/v1/accounts/{record['volunteer']}/entries") if entry["source"] == source
+        ]
 
     def settled(self, order: dict[str, Any], volunteer: str, state: str = "effective") -> dict[str, Any]:
         """The only hours record of the volunteer from this order, once it has the state."""

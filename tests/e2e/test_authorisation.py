@@ -91,7 +91,9 @@ def standing_of(username: str, place: str, order: dict[str, Any]) -> str:
 
 def body_of(command: str, username: str, place: str, order: dict[str, Any], system: System) -> dict[str, Any]:
     body = dict(MAY[command][2])
-    leader = username if username in STANDING[place].get("leader", []) else STANDING[place].get("leader", ["leader1"])[0]
+    leader = (
+        username if username in STANDING[place].get("leader", []) else STANDING[place].get("leader", ["leader1"])[0]
+    )
     if "team" in body:
         body["team"] = order["accepted_by"] or TEAMS[leader]
     if "records" in body:
@@ -146,7 +148,8 @@ def test_a_command_of_others_is_refused_and_changes_nothing(
     expected = {name: 404 if standing_of(name, place, order) == "stranger" else 403 for name in refused}
     url = f"/v1/orders/{order['id']}/{command}"
     answers = {
-        name: system.person(name).post(url, body_of(command, name, place, order, system)).status_code for name in refused
+        name: system.person(name).post(url, body_of(command, name, place, order, system)).status_code
+        for name in refused
     }
     assert answers == expected
     assert (steps.order(order), steps.timeline(order)) == before

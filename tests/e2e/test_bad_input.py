@@ -145,7 +145,9 @@ def test_what_is_no_number_is_no_score(resident: Person, number: str) -> None:
     assert response.status_code in (400, 422)
 
 
-@pytest.mark.parametrize("content", [r'{"description": "\ud800"}', r'{"\ud800": 1}', r'{"\u0000": 1}', r'{"a\u0000$b": 1}'])
+@pytest.mark.parametrize(
+    "content", [r'{"description": "\ud800"}', r'{"\ud800": 1}', r'{"\u0000": 1}', r'{"a\u0000$b": 1}']
+)
 def test_half_a_character_and_nul_are_refused_as_fields(resident: Person, content: str) -> None:
     assert send(resident, content).status_code in (400, 422)
 
@@ -416,7 +418,9 @@ def test_a_token_request_in_other_clothes_is_answered_properly(system: System) -
     assert post("/oauth/token", files={"username": b"x", "grant_type": b"password"}).status_code in (400, 422)
     multipart = {"Content-Type": "multipart/form-data"}
     assert post("/oauth/token", content=b"nonsense", headers=multipart).status_code in (400, 422)
-    assert post("/oauth/token", data={"grant_type": "client_credentials"}, auth=("municipal", "demo")).status_code == 200
+    assert (
+        post("/oauth/token", data={"grant_type": "client_credentials"}, auth=("municipal", "demo")).status_code == 200
+    )
     assert post("/oauth/token", data={"grant_type": "client_credentials"}, auth=("municipal", "no")).status_code == 401
     assert post("/oauth/token", data={"grant_type": "client_credentials"}, auth=("x" * 999, "no")).status_code == 401
     basic = {"Authorization": "Basic nonsense!"}
@@ -438,7 +442,10 @@ def test_a_limit_that_is_none_is_refused(resident: Person, path: str, limit: str
     assert paths(resident.get(path, params={"limit": limit})) == ["limit"]
 
 
-@pytest.mark.parametrize("cursor", ["nonsense!", "%%%", "////", "\u0000", "-1", "💥", "x" * 301, "e30", "LTE", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5"])
+@pytest.mark.parametrize(
+    "cursor",
+    ["nonsense!", "%%%", "////", "\u0000", "-1", "💥", "x" * 301, "e30", "LTE", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5"],
+)
 @pytest.mark.parametrize("path", ["/v1/orders", "/v1/sites", "/v1/service-items", "/v1/orders/{}/timeline"])
 def test_a_bad_cursor_never_breaks_a_page(resident: Person, steps: Steps, path: str, cursor: str) -> None:
     order = steps.place() if "{}" in path else {"id": ""}
@@ -463,7 +470,9 @@ def test_the_pages_of_a_list_hold_everything_once(resident: Person) -> None:
     assert len(ids) == len(set(ids)) == len(resident.read("/v1/service-items?limit=200")["items"])
 
 
-@pytest.mark.parametrize("query", ["state=nothing", "state[$ne]=x", "tier=%00", "site=$where", "holder=a.b", "state=" + "x" * 301])
+@pytest.mark.parametrize(
+    "query", ["state=nothing", "state[$ne]=x", "tier=%00", "site=$where", "holder=a.b", "state=" + "x" * 301]
+)
 def test_a_filter_that_fits_nothing_finds_nothing(resident: Person, query: str) -> None:
     response = resident.get(f"/v1/orders?{query}")
     assert response.status_code in (200, 422)
@@ -494,7 +503,9 @@ def test_the_first_answer_is_given_again_also_when_the_order_has_moved_on(system
     assert steps.facts(order).count("accepted") == 1
 
 
-def test_the_same_key_with_another_body_or_for_another_order_is_refused(system: System, resident: Person, steps: Steps) -> None:
+def test_the_same_key_with_another_body_or_for_another_order_is_refused(
+    system: System, resident: Person, steps: Steps
+) -> None:
     key = str(uuid4())
     assert resident.post("/v1/orders", WISH, key).status_code == 201
     other = resident.post("/v1/orders", {**WISH, "urgent": True}, key)
@@ -591,7 +602,9 @@ def test_no_random_body_ever_breaks_the_system(system: System, steps: Steps) -> 
     assert not broken, broken
 
 
-@pytest.mark.parametrize("header", ["traceparent", "x-correlation-id", "content-type", "accept", "cookie", "x-forwarded-for"])
+@pytest.mark.parametrize(
+    "header", ["traceparent", "x-correlation-id", "content-type", "accept", "cookie", "x-forwarded-for"]
+)
 def test_odd_headers_break_nothing(resident: Person, header: str) -> None:
     for value in ("", "x" * 2000, "00-00-00-00", "-" * 55, "é"):
         response = resident.request("POST", "/v1/orders", headers={header: value.encode("latin-1")}, json=WISH)

@@ -1,11 +1,18 @@
 """An order's whole life through the HTTP interface: who holds it, what it leads to, and what happens once only."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from deploy.reference import divisions
+from deploy.reference.rpc import Call, RpcClient
+from services.contracts.actor import SYSTEM
+from services.contracts.registry import OpenSite, OpenSites
 from tests.e2e.steps import COUNTY, MEMBERS, POINTS_AN_HOUR, TEAMS, TOWNSHIP, VILLAGE, Steps
 from tests.support.processes import eventually
 from tests.support.system import Events, System, record
@@ -165,6 +172,38 @@ def test_a_team_names_only_its_own_members(steps: Steps, system: System) -> None
     assert accepted["volunteers"] == ["vol-volunteer1"]
 
 
+def test_where_offers_are_made_by_hand_the_order_waits_for_them(steps: Steps, system: System) -> None:
+    with _offering_by_hand(system, "130824100203", steps):
+        order = eventually(lambda: _placed_without_offers(steps), what="the setting has arrived")
+        assert (order["state"], order["due_at"] is None) == ("placed", False)
+        assert system.person("leader-county").get(f"/v1/orders/{order['id']}").status_code == 404
+        offered = steps.take("station-county", order, "offer", teams=[TEAMS["leader-county"]])
+        assert (offered["state"], offers(offered)) == ("offered", {TEAMS["leader-county"]: "open"})
+        assert steps.accept(order, "leader-county")["state"] == "accepted"
+
+
+def _placed_without_offers(steps: Steps) -> dict[str, Any] | None:
+    order = steps.place("resident-county")
+    return None if order["offers"] else order
+
+
+@contextmanager
+def _offering_by_hand(system: System, code: str, steps: Steps) -> Iterator[None]:
+    site = next(site for site in divisions.sites() if site.code == code)
+    try:
+        _open(system, site.model_copy(update={"auto_offer": False}))
+        yield
+    finally:
+        _open(system, site)
+        eventually(lambda: steps.place("resident-county")["offers"], what="the setting is gone again")
+
+
+def _open(system: System, site: OpenSite) -> None:
+    command = OpenSites(sites=[site]).model_dump(mode="json")
+    with RpcClient(system.amqp_uri, "registry") as registry:
+        registry.call(Call("open_sites", {"actor": SYSTEM.model_dump(mode="json"), "command": command}), 5)
+
+
 # -- up the tiers -------------------------------------------------------------------------------------
 
 
@@ -228,7 +267,9 @@ def test_only_the_tier_that_accepted_closes(steps: Steps, system: System) -> Non
 
 
 @pytest.mark.parametrize(("who", "stage"), [("resident", "offered"), ("resident", "accepted"), ("station", "offered")])
-def test_an_order_is_cancelled_with_a_reason_and_nothing_follows(steps: Steps, system: System, who: str, stage: str) -> None:
+def test_an_order_is_cancelled_with_a_reason_and_nothing_follows(
+    steps: Steps, system: System, who: str, stage: str
+) -> None:
     order = steps.reach(stage)
     cancelled = steps.take(who, order, "cancel", reason="家里人已经理好了")
     assert (cancelled["state"], cancelled["holder"], cancelled["due_at"]) == ("cancelled", None, None)
@@ -247,7 +288,9 @@ def test_the_station_rejects_what_it_does_not_take_in(steps: Steps) -> None:
 
 
 @pytest.mark.parametrize("stage", ["rated", "closed"])
-def test_a_reopened_order_is_a_new_cycle_linked_to_the_old_one_and_only_once(steps: Steps, system: System, stage: str) -> None:
+def test_a_reopened_order_is_a_new_cycle_linked_to_the_old_one_and_only_once(
+    steps: Steps, system: System, stage: str
+) -> None:
     order = steps.reach(stage)
     before = steps.order(order)
     response = system.person("resident").post(f"/v1/orders/{order['id']}/reopen", {"reason": "还没有理完"})
@@ -381,11 +424,24 @@ def test_an_order_that_nobody_takes_climbs_by_its_deadlines_exactly_once_per_hop
         ]  # fmt: skip
         assert {entry["actor"] for entry in timeline if entry["event"] in ("escalated", "unmet")} == {"system"}
         hops = [datetime.fromisoformat(e["time"]) for e in timeline if e["event"] in ("placed", "escalated", "unmet")]
-        waits = [(later - earlier).total_seconds() for earlier, later in zip(hops, hops[1:], strict=False)]
+        waits = [(later - earlier).total_seconds() for earlier, later in pairwise(hops)]
         assert all(5 <= wait < 8 for wait in waits), waits
         facts = ["placed", "offered", "escalated", "offered", "escalated", "offered", "unmet"]
         eventually(lambda: events.of(order["id"]) == [f"order.{fact}" for fact in facts], what="the facts as events")
     assert holder(steps.order(order)) == ("site", COUNTY)
+
+
+def test_a_deadline_that_passed_while_dispatch_was_away_is_kept_when_it_is_back(hasty: System) -> None:
+    steps = Steps(hasty)
+    order = steps.place()
+    for process in ("dispatch", "dispatch-2"):
+        hasty.kill(process)
+    eventually(lambda: hasty.now() > datetime.fromisoformat(order["due_at"]), what="the deadline")
+    for process in ("dispatch", "dispatch-2"):
+        hasty.restart(process)
+    hasty.wait_ready()
+    eventually(lambda: steps.order(order)["tier"] == "institute", what="it climbs")
+    assert steps.facts(order).count("escalated") == 1
 
 
 def test_a_silent_residents_order_is_rated_by_the_system(hasty: System) -> None:

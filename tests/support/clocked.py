@@ -1,4 +1,4 @@
-"""``python -m tests.support.clocked <service>``: a service whose clock is ahead or behind by ``TEST_CLOCK_OFFSET`` seconds."""
+"""``python -m tests.support.clocked <service>``: a service whose clock is ``TEST_CLOCK_OFFSET`` seconds ahead."""
 
 import os
 import runpy

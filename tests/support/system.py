@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from os import environ
@@ -38,9 +38,14 @@ EARLY, LATE = 10, 23
 
 
 class System:
-    """Runs on given servers under ``prefix``; ``settings`` are environment variables on top of the standard ones."""
+    """Runs on given servers under ``prefix``; ``settings`` are environment variables on top of the standard ones.
 
-    def __init__(self, amqp_uri: str, mongo_uri: str, prefix: str, folder: Path, **settings: str) -> None:
+    Services in ``twice`` run as two processes.
+    """
+
+    def __init__(
+        self, amqp_uri: str, mongo_uri: str, prefix: str, folder: Path, twice: Sequence[str] = (), **settings: str
+    ) -> None:
         self.amqp_uri, self.mongo_uri, self.prefix, self.folder = amqp_uri, mongo_uri, prefix, folder
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
@@ -61,6 +66,7 @@ class System:
         }
         entry = "tests.support.clocked" if self.offset else "deploy.service"
         self.processes = {name: self._process(name, entry, name) for name in SERVICES}
+        self.processes |= {f"{name}-2": self._process(f"{name}-2", entry, name) for name in twice}
         self.processes["gateway"] = self._process("gateway", "gateway")
         self.http = httpx.Client(base_url=self.address, timeout=10, trust_env=False)
         self._people: dict[str, Person] = {}
