@@ -39,7 +39,9 @@ class Village:
 
 @cache
 def villages() -> list[Village]:
-    stations = [s.code for s in divisions.sites() if s.tier is Tier.STATION and s.code.startswith(COUNTY) and s.has_post]
+    stations = [
+        s.code for s in divisions.sites() if s.tier is Tier.STATION and s.code.startswith(COUNTY) and s.has_post
+    ]
     return [village(site) for site in sorted(stations)[-VILLAGES:]]
 
 
@@ -56,7 +58,12 @@ def volunteers() -> list[AddVolunteer]:
     every = [(v.site, id) for v in villages() for team in v.teams for id in team.members]
     return [
         AddVolunteer(
-            id=id, name="测试员", site=site, id_number=number, phone=f"199{position:08d}", categories=[Category.COMMUNITY]
+            id=id,
+            name="测试员",
+            site=site,
+            id_number=number,
+            phone=f"199{position:08d}",
+            categories=[Category.COMMUNITY],
         )
         for position, ((site, id), number) in enumerate(zip(every, id_numbers(), strict=False))
     ]
@@ -89,7 +96,9 @@ def accounts() -> list[AddAccount]:
 
 
 def account(id: str, role: Role, site: str, volunteer: str | None = None) -> AddAccount:
-    return AddAccount(id=id, username=id, password=PASSWORD, name="测试员", roles=[role], site=site, volunteer=volunteer)
+    return AddAccount(
+        id=id, username=id, password=PASSWORD, name="测试员", roles=[role], site=site, volunteer=volunteer
+    )
 
 
 def plan(tokens: dict[str, str]) -> list[dict[str, Any]]:

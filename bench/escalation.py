@@ -38,11 +38,14 @@ def measure(servers: Servers, settings: Settings) -> list[Figure]:
     finally:
         side.processes.stop()
     details["Idle tick"] = [{"pending": FEW} | few, {"pending": pending} | many]
-    note = f"{pending} pending, each of the {due} once: one hop, one timeline entry, one event; rounds {[round(x, 2) for x in late]}"
-    cost = f"its query, against {FEW} pending; it examined {many['examined']:g} documents and keys, and {few['examined']:g}"
+    rounds = ", ".join(f"{seconds:.2f}" for seconds in late)
+    note = f"{pending} pending, each of the {due} once: one hop, one timeline entry, one event; rounds {rounds} s"
+    cost = f"its query; it examined {many['examined']} documents and keys, and {few['examined']} at {FEW} pending"
     return [
         Figure(f"{due} due at once: last one late by", statistics.median(late), "s", at_most=MAX_LATE, note=note),
-        Figure("idle tick", many["query (µs)"], "µs", few["query (µs)"], f"at {FEW} pending", at_most=MAX_GROWTH, note=cost),
+        Figure(
+            "idle tick", many["query (µs)"], "µs", few["query (µs)"], f"at {FEW} pending", at_most=MAX_GROWTH, note=cost
+        ),
     ]
 
 

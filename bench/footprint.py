@@ -47,12 +47,20 @@ def measure(_servers: Servers, _settings: Settings) -> list[Figure]:
             supervisor.send_signal(signal.SIGTERM)
             supervisor.wait(60)
     details["Memory (MB)"] = [{"process": name, **parts} for name, parts in sorted(memory.items())]
-    services = {name: parts["rss"] for name, parts in memory.items() if name.rpartition("-")[0] in (*SERVICES, "gateway")}
+    services = {
+        name: parts["rss"] for name, parts in memory.items() if name.rpartition("-")[0] in (*SERVICES, "gateway")
+    }
     largest = max(services, key=services.__getitem__)
     return [
-        Figure("ready after", ready, "s", at_most=MAX_READY, note="make run, installed, empty data directory, city loaded"),
-        Figure("largest service", services[largest], "MB", at_most=MAX_SERVICE, note=f"resident: {json.dumps(services)}"),
-        Figure("all processes", sum(parts["pss"] for parts in memory.values()), "MB", at_most=MAX_ALL, note="proportional"),
+        Figure(
+            "ready after", ready, "s", at_most=MAX_READY, note="make run, installed, empty data directory, city loaded"
+        ),
+        Figure(
+            "largest service", services[largest], "MB", at_most=MAX_SERVICE, note=f"resident: {json.dumps(services)}"
+        ),
+        Figure(
+            "all processes", sum(parts["pss"] for parts in memory.values()), "MB", at_most=MAX_ALL, note="proportional"
+        ),
     ]
 
 

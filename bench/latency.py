@@ -15,7 +15,9 @@ def measure(servers: Servers, settings: Settings) -> list[Figure]:
     servers.clear(PREFIX)
     servers.empty(SUBSCRIPTIONS["counter"].queue)
     counter = servers.child("bench.ours.run", PREFIX, role="counter", count=count)
-    source = servers.child("bench.ours.run", PREFIX, role="write", subscribers=["counter"], count=count, writers=1, pace=PACE)
+    source = servers.child(
+        "bench.ours.run", PREFIX, role="write", subscribers=["counter"], count=count, writers=1, pace=PACE
+    )
     with children(counter, source):
         source.go()
         sent, got = source.answer(count * PACE * 2 + 30), counter.answer(30)
@@ -23,7 +25,8 @@ def measure(servers: Servers, settings: Settings) -> list[Figure]:
     committed = sent["times"]
     late = [1000 * (time - committed[id][1]) for id, time in got["received"]]
     whole = [1000 * (time - committed[id][0]) for id, time in got["received"]]
-    how = f"{count} events at {1 / PACE:g}/s; with the commit itself p50 {quantile(whole, 0.5):.1f}, p99 {quantile(whole, 0.99):.1f} ms"
+    with_commit = f"p50 {quantile(whole, 0.5):.1f}, p99 {quantile(whole, 0.99):.1f} ms"
+    how = f"{count} events at {1 / PACE:g}/s; with the commit itself {with_commit}"
     return [
         Figure("latency p50", quantile(late, 0.5), "ms", at_most=15, note=how),
         Figure("latency p99", quantile(late, 0.99), "ms", at_most=60),

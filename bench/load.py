@@ -120,7 +120,9 @@ class Load:
         await ask("close", "POST", f"{path}/close", village["staff"], {})
         read = await ask("read", "GET", path, village["resident"])
         self.free.append(connection)
-        self.lives.append({"order": order, "volunteer": volunteer, "state": read["state"], "at": time.monotonic(), "took": took})
+        self.lives.append(
+            {"order": order, "volunteer": volunteer, "state": read["state"], "at": time.monotonic(), "took": took}
+        )
 
     async def connect(self) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(Connection, self.host, self.port)

@@ -81,7 +81,13 @@ def bare(servers: Servers, count: int, green: bool) -> float:
     servers.clear(PREFIX)
     sides = [
         servers.child(
-            "bench.bare.transactions", PREFIX, role=role, count=count, writers=WRITERS, green=green, database=PREFIX + role
+            "bench.bare.transactions",
+            PREFIX,
+            role=role,
+            count=count,
+            writers=WRITERS,
+            green=green,
+            database=PREFIX + role,
         )
         for role in ("first", "second")
     ]

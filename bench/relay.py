@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bench.bare.messages import QUEUE
 from bench.child import Child, children
 from bench.ours.services import SUBSCRIPTIONS, added, item
 from bench.report import Figure, median_figure
@@ -10,6 +11,7 @@ from bench.servers import Servers
 from services.chassis.messages import dump
 
 PREFIX = "bench_relay_"
+KEY = "item.added.130802.103.202"
 STOCK_QUEUE = "evt-stock_source-item.added--stock_counter.count"
 STOCK_WRITERS = (0, 1, 16)
 """0: the standalone dispatcher; else a service that dispatches from so many workers. The fastest counts."""
@@ -22,12 +24,21 @@ def measure(servers: Servers, settings: Settings) -> list[Figure]:
         "ours": lambda: ours(servers, count),
         "nameko": lambda: stock(servers, count // 2, best),
         "bare": lambda: bare(servers, count),
+        "bare, our routes": lambda: bare(servers, count, "source.events", KEY, SUBSCRIPTIONS["counter"].queue),
     }
     rates = interleave(sides, settings.rounds)
     how = f"{count} rows, exactly once by id; nameko dispatching from {best or 'no service, standalone'} workers"
     return [
         median_figure("relay", "/s", rates["ours"], "nameko dispatcher + handler", rates["nameko"], 3.0, how),
         median_figure("relay", "/s", rates["ours"], "bare amqp, quorum queue", rates["bare"], 0.5),
+        median_figure(
+            "relay",
+            "/s",
+            rates["ours"],
+            "bare amqp, our exchange, queue and event log",
+            rates["bare, our routes"],
+            None,
+        ),
     ]
 
 
@@ -50,11 +61,14 @@ def stock(servers: Servers, count: int, writers: int) -> float:
     return rate(source, counter)
 
 
-def bare(servers: Servers, count: int) -> float:
+def bare(servers: Servers, count: int, exchange: str = "", key: str = QUEUE, queue: str = QUEUE) -> float:
+    """By default straight to a queue; or what the broker does for ours, with nothing but the driver before it."""
     new = item("00000000")
     message = {"body": dump(added(new)).decode(), "headers": headers()}
-    consumer = servers.child("bench.bare.messages", PREFIX, role="consume", count=count)
-    publisher = servers.child("bench.bare.messages", PREFIX, role="publish", count=count, **message)
+    consumer = servers.child("bench.bare.messages", PREFIX, role="consume", count=count, queue=queue)
+    publisher = servers.child(
+        "bench.bare.messages", PREFIX, role="publish", count=count, exchange=exchange, key=key, **message
+    )
     return rate(publisher, consumer)
 
 
@@ -68,7 +82,7 @@ def rate(source: Child, sink: Child) -> float:
     """From the first attempt to publish to the last receipt."""
     with children(sink, source):
         source.go()
-        sent, got = source.answer(30), sink.answer(30)
+        sent, got = source.answer(60), sink.answer(60)
     exactly_once(sent["ids"], [id for id, _ in got["received"]])
     last = max(time for _, time in got["received"])
     return len(sent["ids"]) / (last - sent["started"])

@@ -19,6 +19,7 @@ from bench.servers import Servers
 from deploy.local.servers import free_port
 from deploy.reference import demo, divisions
 from deploy.reference.rpc import Call, RpcClient
+from deploy.topology import subscriptions
 from services.contracts.actor import SYSTEM
 from services.contracts.registry import Tier
 
@@ -58,13 +59,7 @@ class Side:
 
 class Ours(Side):
     name, prefix = "ours", "bench_ours_"
-    queues = (
-        "evt-dispatch-order.completed--activities.record_hours",
-        "evt-dispatch-order.closed--activities.put_hours_into_effect",
-        "evt-activities-hours.effective--points.award_points",
-        "evt-activities-hours.effective--registry.add_hours",
-        "evt-points-points.deposited--registry.add_points",
-    )
+    queues = tuple(subscription.queue for subscription in subscriptions())
     outboxes = (("dispatch", "orders"), ("activities", "timesheets"), ("points", "accounts"))
 
     def __init__(self, servers: Servers) -> None:
@@ -97,7 +92,11 @@ class Ours(Side):
         command = [sys.executable, "-m", "deploy.reference"]
         subprocess.run(command, env=os.environ | environment, check=True, stdout=subprocess.DEVNULL)
         with RpcClient(self.servers.amqp_uri, "registry") as registry:
-            steps = (("add_volunteer", city.volunteers()), ("form_team", city.teams()), ("add_account", city.accounts()))
+            steps = (
+                ("add_volunteer", city.volunteers()),
+                ("form_team", city.teams()),
+                ("add_account", city.accounts()),
+            )
             for method, commands in steps:
                 actor = SYSTEM.model_dump(mode="json")
                 calls = [Call(method, {"actor": actor, "command": c.model_dump(mode="json")}) for c in commands]
@@ -113,7 +112,10 @@ class Ours(Side):
             self.tokens[username] = json.loads(answer)["access_token"]
 
     def unsent(self) -> int:
-        found = (self.database(service)[name].count_documents({"outbox_since": {"$exists": True}}) for service, name in self.outboxes)
+        found = (
+            self.database(service)[name].count_documents({"outbox_since": {"$exists": True}})
+            for service, name in self.outboxes
+        )
         return sum(found)
 
     def hours(self, volunteers: Iterable[str]) -> Records:
@@ -121,7 +123,9 @@ class Ours(Side):
         found: Records = defaultdict(list)
         for volunteer in volunteers:
             for record in self._all(f"/v1/volunteers/{volunteer}/hours"):
-                found[record["source"]["id"]].append({"id": record["id"], "volunteer": volunteer, "state": record["state"]})
+                found[record["source"]["id"]].append(
+                    {"id": record["id"], "volunteer": volunteer, "state": record["state"]}
+                )
         return found
 
     def entries(self, volunteers: Iterable[str]) -> Records:
@@ -194,7 +198,9 @@ class Stock(Side):
     def hours(self, volunteers: Iterable[str]) -> Records:
         found: Records = defaultdict(list)
         for record in self.database("stock_activities").hours.find():
-            found[record["order_id"]].append({"id": record["_id"], "volunteer": record["volunteer_id"], "state": record["state"]})
+            found[record["order_id"]].append(
+                {"id": record["_id"], "volunteer": record["volunteer_id"], "state": record["state"]}
+            )
         return found
 
     def entries(self, volunteers: Iterable[str]) -> Records:

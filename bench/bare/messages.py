@@ -19,20 +19,27 @@ QUIET = 1.0  # seconds
 def connect(uri: str) -> amqp.Connection:
     parts = urlparse(uri)
     connection = amqp.Connection(
-        f"{parts.hostname}:{parts.port}", parts.username or "guest", parts.password or "guest", virtual_host=parts.path[1:] or "/"
+        f"{parts.hostname}:{parts.port}",
+        parts.username or "guest",
+        parts.password or "guest",
+        virtual_host=parts.path[1:] or "/",
     )
     connection.connect()
     return connection
 
 
-def declare(channel: amqp.Channel) -> None:
+def declare(channel: amqp.Channel, queue: str) -> None:
+    """Ours exists with arguments of its own."""
+    if queue != QUEUE:
+        return
     channel.queue_declare(QUEUE, durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
 
 
 def publish(parent: Parent) -> None:
     connection = connect(parent.arguments["amqp"])
     channel = connection.channel()
-    declare(channel)
+    exchange, key = parent.arguments["exchange"], parent.arguments["key"]
+    declare(channel, key)
     channel.confirm_select()
     open_tags: set[int] = set()
 
@@ -52,7 +59,7 @@ def publish(parent: Parent) -> None:
             body, content_type="application/json", delivery_mode=2, message_id=id, application_headers=headers
         )
         open_tags.add(tag)
-        channel.basic_publish(message, exchange="", routing_key=QUEUE)
+        channel.basic_publish(message, exchange=exchange, routing_key=key)
         while len(open_tags) >= WINDOW:
             connection.drain_events()
     while open_tags:
@@ -64,8 +71,9 @@ def publish(parent: Parent) -> None:
 def consume(parent: Parent) -> None:
     connection = connect(parent.arguments["amqp"])
     channel = connection.channel()
-    declare(channel)
-    channel.queue_purge(QUEUE)
+    queue = parent.arguments["queue"]
+    declare(channel, queue)
+    channel.queue_purge(queue)
     channel.basic_qos(0, PREFETCH, False)
     received: list[tuple[str, float]] = []
     count = parent.arguments["count"]
@@ -75,7 +83,7 @@ def consume(parent: Parent) -> None:
         if len(received) % ACKNOWLEDGE_EVERY == 0 or len(received) == count:
             channel.basic_ack(message.delivery_tag, multiple=True)
 
-    channel.basic_consume(QUEUE, callback=take)
+    channel.basic_consume(queue, callback=take)
     parent.tell("ready")
     while len(received) < count:
         connection.drain_events()

@@ -33,7 +33,9 @@ def row(id: str) -> dict[str, Any]:
         "time": datetime.now(UTC),
         "sequence": 1,
         "site": "130802103202",
-        "data": json.dumps({"site": "130802103202", "item_id": id, "amount": 8, "note": "a visit with scissors"}).encode(),
+        "data": json.dumps(
+            {"site": "130802103202", "item_id": id, "amount": 8, "note": "a visit with scissors"}
+        ).encode(),
         "correlation_id": "",
         "causation_id": "",
         "traceparent": "",

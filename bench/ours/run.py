@@ -8,7 +8,7 @@ import sys  # noqa: E402
 import time  # noqa: E402
 import warnings  # noqa: E402
 from datetime import UTC, datetime, timedelta  # noqa: E402
-from typing import Any  # noqa: E402
+from typing import Any, ClassVar  # noqa: E402
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
@@ -28,7 +28,7 @@ QUIET = 1.0
 
 
 class WorkerContext:
-    data: dict[str, Any] = {}
+    data: ClassVar[dict[str, Any]] = {}
 
 
 def container(name: str, subscribers: list[str]) -> ServiceContainer:

@@ -121,7 +121,11 @@ class Dispatch:
             start, end = datetime.fromisoformat(record["from"]), datetime.fromisoformat(record["to"])
             if record["volunteer"] not in team["member_ids"] or not start < end <= datetime.now(UTC):
                 raise ValueError("wrong record")
-        changes = {"segments": command["records"], "summary": command["summary"], "due_at": datetime.now(UTC) + timedelta(7)}
+        changes = {
+            "segments": command["records"],
+            "summary": command["summary"],
+            "due_at": datetime.now(UTC) + timedelta(7),
+        }
         told = {"team_id": team["_id"], "segments": command["records"], "category": order["category"]}
         return self.move(order, "in_service", "completed", actor, changes, **told)
 
@@ -148,7 +152,9 @@ class Dispatch:
             raise ValueError("not found")
         return view(order)
 
-    def led(self, actor: dict[str, Any], order_id: str, team_id: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def led(
+        self, actor: dict[str, Any], order_id: str, team_id: str | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         order = self.db.orders.find_one({"_id": order_id})
         teams = list(self.db.teams.find({"member_ids": actor["volunteer"]}))
         wanted = team_id or (order or {}).get("accepted_by")
@@ -157,7 +163,16 @@ class Dispatch:
                 return order, team
         raise ValueError("not allowed")
 
-    def move(self, order: dict[str, Any], before: str, after: str, actor: dict[str, Any], changes: dict[str, Any], fact: str = "", **told: Any) -> dict[str, Any]:
+    def move(
+        self,
+        order: dict[str, Any],
+        before: str,
+        after: str,
+        actor: dict[str, Any],
+        changes: dict[str, Any],
+        fact: str = "",
+        **told: Any,
+    ) -> dict[str, Any]:
         """Compare and set, then tell."""
         fact = fact or after
         timeline = [*order["timeline"], entry(datetime.now(UTC), fact, actor)]
@@ -192,14 +207,19 @@ class Activities:
             overlapping = any(o["start"] < end and start < o["end"] for o in others)
             record = {
                 "_id": f"h-{event['order_id']}-{position}", "volunteer_id": segment["volunteer"], "day": day,
-                "order_id": event["order_id"], "start": start, "end": end, "hours": hours, "category": event["category"],
-                "site": event["site"], "state": "refused" if overlapping else "open",
+                "order_id": event["order_id"], "start": start, "end": end, "hours": hours,
+                "category": event["category"], "site": event["site"], "state": "refused" if overlapping else "open",
             }  # fmt: skip
             try:
                 self.db.hours.insert_one(record)
             except DuplicateKeyError:
                 continue
-            told = {"record_id": record["_id"], "volunteer_id": segment["volunteer"], "hours": hours, "state": record["state"]}
+            told = {
+                "record_id": record["_id"],
+                "volunteer_id": segment["volunteer"],
+                "hours": hours,
+                "state": record["state"],
+            }
             self.dispatch("hours.recorded", told)
 
     @event_handler("stock_dispatch", "order.closed")
@@ -229,7 +249,10 @@ class Points:
         """Two entries and the balance."""
         amount = int(event["hours"] * POINTS_AN_HOUR + 0.5)
         id, account = f"award:{event['record_id']}", event["volunteer_id"]
-        entries = [{"account": f"issued:{event['site'][:6]}", "amount": -amount}, {"account": account, "amount": amount}]
+        entries = [
+            {"account": f"issued:{event['site'][:6]}", "amount": -amount},
+            {"account": account, "amount": amount},
+        ]
         source = {"type": "hours", "id": event["record_id"]}
         self.db.transfers.insert_one({"_id": id, "time": datetime.now(UTC), "source": source, "entries": entries})
         after = self.db.accounts.find_one_and_update(
@@ -294,7 +317,9 @@ class Gateway:
             given = model.model_validate_json(request.get_data())
         except ValidationError as error:
             return answer(422, {"detail": str(error)})
-        return self.ask(request, method, **target, command=given.model_dump(mode="json", by_alias=True, exclude_unset=True))
+        return self.ask(
+            request, method, **target, command=given.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        )
 
     def ask(self, request: Any, method: Any, **arguments: Any) -> Response:
         actor = self.actors.get(request.headers.get("Authorization"))
