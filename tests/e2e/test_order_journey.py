@@ -18,6 +18,7 @@ from tests.support.processes import eventually
 from tests.support.system import Events, System, record
 
 ACCEPTS = 20
+RACES = 10
 
 
 def offers(order: dict[str, Any]) -> dict[str, str]:
@@ -121,6 +122,36 @@ def test_of_twenty_acceptances_at_once_exactly_one_wins(steps: Steps, system: Sy
     assert {problem(answer)[1] for answer in answers if answer.status_code == 409} == {"already-accepted"}
     assert steps.order(order)["accepted_by"] == TEAMS[leaders[statuses.index(200)]]
     assert steps.facts(order).count("accepted") == 1
+
+
+def test_of_an_acceptance_and_an_escalation_in_the_same_instant_exactly_one_wins(steps: Steps, system: System) -> None:
+    leader, station = system.person("leader1"), system.person("station")
+    assert leader.token and station.token
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(RACES):
+            path = f"/v1/orders/{steps.place()['id']}"
+            accepting = pool.submit(leader.post, f"{path}/accept", {"team": TEAMS["leader1"]})
+            escalating = pool.submit(station.post, f"{path}/escalate", {"reason": "没有人接"})
+            answers = {"accept": accepting.result(), "escalate": escalating.result()}
+            assert sorted(answer.status_code for answer in answers.values()) == [200, 409]
+            lost = next(answer.json() for answer in answers.values() if answer.status_code == 409)
+            (winner,) = [command for command, answer in answers.items() if answer.status_code == 200]
+            found = system.person("admin").read(path)
+            assert (found["state"], found["tier"]) == (
+                ("accepted", "station") if winner == "accept" else ("offered", "institute")
+            )
+            assert lost["state"] == found["state"], "the loser learns why"
+
+
+def test_of_many_completions_at_once_exactly_one_counts(steps: Steps, system: System) -> None:
+    order, leader = steps.reach("in_service"), system.person("leader1")
+    body = {"records": [system.segment(volunteer) for volunteer in MEMBERS["leader1"]], "summary": "理发一次"}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: leader.post(f"/v1/orders/{order['id']}/complete", body), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [409] * 7
+    steps.rate(order)
+    steps.close(order)
+    assert [steps.credited(order, volunteer) for volunteer in MEMBERS["leader1"]] == [1, 1]
 
 
 def test_a_team_that_declined_is_not_asked_again(steps: Steps, system: System) -> None:
