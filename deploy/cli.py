@@ -90,7 +90,9 @@ def dead_drop(options: Any) -> int:
     return _settle(options, "dropped", DeadLetters.drop)
 
 
-def _settle(options: Any, said: str, act: Callable[[DeadLetters, Callable[[DeadLetter], bool]], list[DeadLetter]]) -> int:
+def _settle(
+    options: Any, said: str, act: Callable[[DeadLetters, Callable[[DeadLetter], bool]], list[DeadLetter]]
+) -> int:
     if not (options.id or options.queue or options.all):
         print("say which: message ids, --queue QUEUE or --all", file=sys.stderr)
         return 2
@@ -123,7 +125,8 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
 
 def ledger_verify(options: Any) -> int:
     prefix = os.environ.get("SIDAN_DATABASE_PREFIX", "sidan_")
-    with MongoClient(_address("mongo", "MONGO_URI"), tz_aware=True) as client:
+    client: MongoClient[dict[str, Any]] = MongoClient(_address("mongo", "MONGO_URI"), tz_aware=True)
+    with client:
         database = client[f"{prefix}points"]
         findings = list(verify(database))
         counts = {name: database[name].count_documents({}) for name in ("accounts", "transfers")}

@@ -14,8 +14,8 @@ from gateway import health
 from gateway.calls import json_response
 from gateway.identity import Tokens
 from gateway.limits import BodyLimit
-from gateway.rpc import RpcClient
 from gateway.routes import identity, orders, registry
+from gateway.rpc import RpcClient
 from gateway.settings import settings
 from services.contracts.errors import Forbidden, Invalid, Malformed, NotFound, ServiceError
 

@@ -19,10 +19,12 @@ class BodyLimit:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
-            return await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
         body = await _read(receive)
         if body is None:
-            return await _refuse(send)
+            await _refuse(send)
+            return
         delivered = False
 
         async def replay() -> Any:
@@ -36,7 +38,8 @@ class BodyLimit:
 
 
 async def _read(receive: Any) -> bytes | None:
-    chunks, size = [], 0
+    chunks: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":

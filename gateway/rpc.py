@@ -75,9 +75,7 @@ class RpcClient:
         self._keeper.cancel()
         self._drop()
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], trace: Trace, deadline: float = DEADLINE
-    ) -> Any:
+    async def call(self, method: str, arguments: Mapping[str, Any], trace: Trace, deadline: float = DEADLINE) -> Any:
         if not self.connected:
             raise Unavailable()
         correlation_id = f"{self._prefix}-{next(self._numbers)}"

@@ -29,4 +29,4 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    return Settings()  # type: ignore[call-arg]  # the environment gives the required ones
+    return Settings()  # the environment gives the required ones

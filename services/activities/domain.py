@@ -83,7 +83,9 @@ class Timesheet:
         midnight = datetime(day.year, day.month, day.day, tzinfo=CHINA)
         return cls(cls.key(volunteer_id, start), volunteer_id, midnight)
 
-    def record(self, id: str, source: Source, segment: Segment, category: Category, site: str) -> list[facts.HoursRecorded]:
+    def record(
+        self, id: str, source: Source, segment: Segment, category: Category, site: str
+    ) -> list[facts.HoursRecorded]:
         """Enter a segment once; one that overlaps is kept as refused, with the reason."""
         if self.find(id) is not None:
             return []

@@ -70,7 +70,7 @@ class ActivitiesService:
                 self.uow.timesheets.save(timesheet, *recorded)
 
     def _timesheet(self, segment: Any) -> Timesheet:
-        found = self.uow.timesheets.find(Timesheet.key(segment.volunteer_id, segment.start))
+        found: Timesheet | None = self.uow.timesheets.find(Timesheet.key(segment.volunteer_id, segment.start))
         if found is None:
             found = Timesheet.begin(segment.volunteer_id, segment.start)
             self.uow.timesheets.track_new(found)

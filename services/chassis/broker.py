@@ -78,7 +78,7 @@ class Link:
 
     @property
     def is_open(self) -> bool:
-        return self._opened.ready()
+        return bool(self._opened.ready())
 
     def start(self) -> None:
         self._reader = eventlet.spawn(self._live)
@@ -293,9 +293,7 @@ class _Batch:
 class Consumer:
     """One queue on a channel of its own; unsettled messages return to the queue when the link is lost."""
 
-    def __init__(
-        self, queue: str, prefetch: int, receive: Callable[[Any], None], acknowledge: bool = True
-    ) -> None:
+    def __init__(self, queue: str, prefetch: int, receive: Callable[[Any], None], acknowledge: bool = True) -> None:
         self.queue, self.prefetch, self._receive = queue, prefetch, receive
         self._acknowledge = acknowledge
         self._channel: Any = None
@@ -333,7 +331,9 @@ class Consumer:
         self._channel = None
         self.generation += 1
 
-    def settle(self, generation: int, tag: int, *, multiple: bool = False, accept: bool = True, requeue: bool = False) -> None:
+    def settle(
+        self, generation: int, tag: int, *, multiple: bool = False, accept: bool = True, requeue: bool = False
+    ) -> None:
         """Acknowledge, or reject; on a lost channel the broker delivers again, and that is fine."""
         if generation != self.generation or self._channel is None:
             return
@@ -361,5 +361,3 @@ class Consumers:
     def _lost(self) -> None:
         for consumer in self._consumers:
             consumer.lost()
-
-

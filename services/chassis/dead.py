@@ -52,9 +52,7 @@ class DeadLetters:
     def drop(self, wanted: Callable[[DeadLetter], bool]) -> list[DeadLetter]:
         return self._settle(wanted, lambda _channel, _letter: None)
 
-    def _settle(
-        self, wanted: Callable[[DeadLetter], bool], act: Callable[[Any, DeadLetter], None]
-    ) -> list[DeadLetter]:
+    def _settle(self, wanted: Callable[[DeadLetter], bool], act: Callable[[Any, DeadLetter], None]) -> list[DeadLetter]:
         done = []
         for queue in self._queues:
             channel = self._connection.channel()

@@ -22,7 +22,8 @@ class Command(BaseModel):
 class Event(BaseModel):
     """A fact, in the past tense, without personal data. Unknown fields are ignored (tolerant reader).
 
-    ``owner`` is the publishing service; ``fact`` is ``<aggregate>.<fact>``; ``subject`` names the field that holds the aggregate's id.
+    ``owner`` is the publishing service; ``fact`` is ``<aggregate>.<fact>``; ``subject`` names the field that
+    holds the aggregate's id.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -4,14 +4,15 @@ Every process relays what it has committed itself, at once. What a dead process 
 that one replica does under a lease; the sweep is the truth, and needs no clock: it publishes what it saw
 waiting twice. An event is published after every earlier one of its aggregate was confirmed, whoever
 publishes, so first publications are in order even when two relays meet at one document; a crash before the
-mark means a duplicate with the same id, which the inbox absorbs.
+mark means a duplicate with the same id, which the inbox absorbs. So the mark is in no hurry: it is made
+for all documents of a tenth of a second at once, and until then the relay remembers what it has sent.
 """
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import count
 from typing import Any
 
 import eventlet
@@ -31,8 +32,9 @@ from services.chassis.repository import OUTBOX, OUTBOX_SINCE
 
 BATCH = 500
 TASKS = 3
-"""Batches under way at a time: one is read while another is confirmed and a third is marked."""
+"""Batches under way at a time: one is read while another is confirmed."""
 SWEEP = 0.5  # seconds
+MARK = 0.1  # seconds
 GATHER = 0.005
 """Seconds to let more commits come in while others are under way."""
 PAUSE_AFTER_FAILURE = 0.5  # seconds
@@ -41,8 +43,32 @@ INDEX = IndexModel([(OUTBOX_SINCE, ASCENDING)], sparse=True)
 
 log = telemetry.logger("outbox")
 Document = dict[str, Any]
-Changes = dict[str, list[Document] | None]
-"""Document ids with their unsent events; None: they have to be read."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Events that a commit has put into a document; ``clean``: nothing else was waiting there."""
+
+    rows: list[Document] = field(default_factory=list)
+    clean: bool = False
+
+    def then(self, later: "Waiting") -> "Waiting":
+        """Both, if the later ones follow at once; otherwise the document has to be read."""
+        if self.rows and later.rows and self.rows[-1]["sequence"] + 1 == later.rows[0]["sequence"]:
+            return Waiting(self.rows + later.rows, self.clean)
+        return READ
+
+
+READ = Waiting()
+"""What a document has to send is not known here."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """What is confirmed of a document, but not marked in it yet."""
+
+    sequence: int = 0
+    ids: set[str] = field(default_factory=set)
 
 
 class Relay:
@@ -51,20 +77,20 @@ class Relay:
     ) -> None:
         self._collections = {name: database[name] for name in collections}
         self._publisher, self._lease = publisher, lease
-        self._changed: dict[str, Changes] = defaultdict(dict)
+        self._changed: dict[str, dict[str, Waiting]] = defaultdict(dict)
         self._under_way: dict[str, set[str]] = defaultdict(set)
+        self._sent: dict[str, dict[str, Sent]] = defaultdict(dict)
         self._seen: dict[str, set[str]] = defaultdict(set)
         """Documents that waited at the last sweep."""
         self._tasks = GreenPool(TASKS)
         self._wake = Signal()
 
-    def wake(self, changes: Mapping[str, Changes]) -> None:
+    def wake(self, changes: Mapping[str, Mapping[str, Waiting]]) -> None:
         """Documents of this process that have events to send, by collection."""
         for name, documents in changes.items():
             known = self._changed[name]
-            for id, rows in documents.items():
-                # Changed twice before it was looked at: what it has to send is read.
-                known[id] = None if id in known else rows
+            for id, waiting in documents.items():
+                known[id] = known[id].then(waiting) if id in known else waiting
         if not self._wake.ready():
             self._wake.send()
 
@@ -82,47 +108,55 @@ class Relay:
                 self._attempt(self._sweep)
                 next_sweep = time.monotonic() + SWEEP
 
+    def keep_marking(self) -> None:
+        """For ever, in a greenthread of its own."""
+        while True:
+            eventlet.sleep(MARK)
+            self._attempt(self._mark)
+
     def drain(self, seconds: float) -> None:
         """Before a stop: send what is there, as far as it goes; the rest is found by the next sweep."""
         with eventlet.Timeout(seconds, False):
             while any(self._changed.values()) or self._tasks.running():
                 self._relay_own()
                 self._tasks.waitall()
+            self._attempt(self._mark)
 
     def _relay_own(self) -> None:
         changed, self._changed = self._changed, defaultdict(dict)
         for name, documents in changed.items():
-            busy = self._under_way[name]
+            busy = documents.keys() & self._under_way[name]
             # What is under way is looked at again when that is done.
-            self._changed[name].update(dict.fromkeys(documents.keys() & busy))
-            if free := {id: rows for id, rows in documents.items() if id not in busy}:
-                self._start(name, free)
+            self._changed[name].update({id: documents.pop(id) for id in busy})
+            if documents:
+                self._start(name, documents)
 
     def _sweep(self) -> None:
         telemetry.OUTBOX_AGE.set(0)
         for name, collection in self._collections.items():
             while True:
+                own = self._under_way[name] | self._sent[name].keys()
                 waiting = collection.find({OUTBOX_SINCE: {"$gt": OLDEST}}, {OUTBOX_SINCE: 1}).sort(OUTBOX_SINCE)
-                found = list(waiting.limit(BATCH + len(self._under_way[name])))
-                if not self._relay_swept(name, found):
+                found = list(waiting.limit(BATCH + len(own)))
+                if not self._relay_swept(name, found, own):
                     break
 
-    def _relay_swept(self, name: str, found: list[Document]) -> bool:
+    def _relay_swept(self, name: str, found: list[Document], own: set[str]) -> bool:
         """Whether there is a backlog, so that the next batch is wanted at once."""
         if found:
             telemetry.OUTBOX_AGE.set(max(0.0, (now() - found[0][OUTBOX_SINCE]).total_seconds()))
-        ids = {document["_id"] for document in found} - self._under_way[name]
+        ids = {document["_id"] for document in found} - own
         backlog = len(ids) >= BATCH
         stuck = ids if backlog else ids & self._seen[name]
         self._seen[name] = ids
         if stuck:
-            self._start(name, dict.fromkeys(stuck))
+            self._start(name, dict.fromkeys(stuck, READ))
         return backlog
 
-    def _start(self, name: str, changes: Changes) -> None:
+    def _start(self, name: str, documents: dict[str, Waiting]) -> None:
         """A batch as a task of its own; waits when enough are under way."""
-        self._under_way[name] |= changes.keys()
-        self._tasks.spawn(self._attempt, self._pump, name, changes)
+        self._under_way[name] |= documents.keys()
+        self._tasks.spawn(self._attempt, self._pump, name, documents)
 
     def _attempt(self, work: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -131,54 +165,80 @@ class Relay:
             log.warning("outbox not read or not marked", error=repr(error))
             eventlet.sleep(PAUSE_AFTER_FAILURE)
 
-    def _pump(self, name: str, changes: Changes) -> None:
-        collection, left = self._collections[name], True
+    def _pump(self, name: str, documents: dict[str, Waiting]) -> None:
         try:
-            documents = [{"_id": id, OUTBOX: rows} for id, rows in changes.items() if rows]
-            if unknown := [id for id, rows in changes.items() if not rows]:
-                documents += collection.find({"_id": {"$in": unknown}, OUTBOX_SINCE: {"$gt": OLDEST}}, {OUTBOX: 1})
-            sent = self._publish(documents)
+            waiting = {id: w.rows for id, w in documents.items() if self._is_all(name, id, w)}
+            waiting |= self._read(name, [id for id in documents if id not in waiting])
+            self._remember(name, waiting, self._publish(list(waiting.values())))
             crashpoint("after_confirm")
-            left = not self._mark(collection, documents, sent)
         finally:
-            self._under_way[name] -= changes.keys()
-        if left or self._changed[name].keys() & changes.keys():
-            self.wake({name: dict.fromkeys(changes)})
+            self._under_way[name] -= documents.keys()
+        if again := {id: READ for id, rows in waiting.items() if rows and not self._is_sent(name, id, rows[-1])}:
+            self.wake({name: again})
+        elif self._changed[name]:
+            self.wake({})
 
-    def _publish(self, documents: list[Document]) -> list[list[str]]:
-        """The ids that were confirmed, per document. One wave carries at most one event of each."""
-        sent: list[list[str]] = [[] for _ in documents]
-        going = list(range(len(documents)))
-        for wave in count():
-            going = [i for i in going if wave < len(documents[i].get(OUTBOX, ()))]
-            if not going:
-                return sent
-            rows = [documents[i][OUTBOX][wave] for i in going]
-            confirmed = self._publisher.publish([outgoing(row) for row in rows])
-            for i, row, ok in zip(going, rows, confirmed, strict=True):
-                if ok:
-                    sent[i].append(row["id"])
-            telemetry.PUBLISHED.inc(sum(confirmed))
-            if not all(confirmed):
-                log.warning("events not confirmed, they stay in the outbox", count=confirmed.count(False))
-                eventlet.sleep(PAUSE_AFTER_FAILURE)
-            going = [i for i, ok in zip(going, confirmed, strict=True) if ok]
-        return sent
+    def _is_all(self, name: str, id: str, waiting: Waiting) -> bool:
+        """Whether nothing else waits in the document: it was clean, or what came before is confirmed."""
+        sent = self._sent[name].get(id)
+        follows = sent is not None and bool(waiting.rows) and sent.sequence + 1 == waiting.rows[0]["sequence"]
+        return bool(waiting.rows) and (waiting.clean or follows)
 
-    def _mark(self, collection: Any, documents: list[Document], sent: list[list[str]]) -> bool:
-        """Take sent events out of their documents; whether nothing is left to send in any of them."""
-        ids = [document["_id"] for document, events in zip(documents, sent, strict=True) if events]
-        events = [event for of_document in sent for event in of_document]
+    def _is_sent(self, name: str, id: str, row: Document) -> bool:
+        sent = self._sent[name].get(id)
+        return sent is None or row["sequence"] <= sent.sequence
+
+    def _read(self, name: str, ids: list[str]) -> dict[str, list[Document]]:
         if not ids:
-            return not documents
-        nothing_else = {OUTBOX: {"$not": {"$elemMatch": {"id": {"$nin": events}}}}}
-        done = collection.update_many(
-            {"_id": {"$in": ids}, **nothing_else}, {"$unset": {OUTBOX: "", OUTBOX_SINCE: ""}}
-        )
-        if done.matched_count < len(ids):
-            pulled = {"$pull": {OUTBOX: {"id": {"$in": events}}}}
-            collection.update_many({"_id": {"$in": ids}, OUTBOX: {"$exists": True}}, pulled)
-        return bool(done.matched_count == len(documents))
+            return {}
+        # A mark may come between the server's answer and ours, so what was sent is noted before.
+        sent = {event for id in ids for event in self._sent[name].get(id, Sent()).ids}
+        found = self._collections[name].find({"_id": {"$in": ids}, OUTBOX_SINCE: {"$gt": OLDEST}}, {OUTBOX: 1})
+        return {d["_id"]: [row for row in d.get(OUTBOX, ()) if row["id"] not in sent] for d in found}
+
+    def _remember(self, name: str, waiting: dict[str, list[Document]], confirmed: list[int]) -> None:
+        for (id, rows), done in zip(waiting.items(), confirmed, strict=True):
+            sent = self._sent[name].setdefault(id, Sent())
+            sent.ids |= {row["id"] for row in rows[:done]}
+            if done:
+                sent.sequence = rows[done - 1]["sequence"]
+
+    def _publish(self, waiting: list[list[Document]]) -> list[int]:
+        """How many were confirmed of each document. One wave carries at most one event of each."""
+        confirmed = [0] * len(waiting)
+        for wave in range(max(map(len, waiting), default=0)):
+            going = [i for i, rows in enumerate(waiting) if confirmed[i] == wave < len(rows)]
+            outcome = self._publisher.publish([outgoing(waiting[i][wave]) for i in going])
+            for i, ok in zip(going, outcome, strict=True):
+                confirmed[i] += ok
+            telemetry.PUBLISHED.inc(sum(outcome))
+            if not all(outcome):
+                log.warning("events not confirmed, they stay in the outbox", count=outcome.count(False))
+                eventlet.sleep(PAUSE_AFTER_FAILURE)
+        return confirmed
+
+    def _mark(self) -> None:
+        """Take what is confirmed out of the documents, and then out of memory."""
+        for name, collection in self._collections.items():
+            marked = {id: set(sent.ids) for id, sent in list(self._sent[name].items())[:BATCH]}
+            if not marked:
+                continue
+            events = [event for ids in marked.values() for event in ids]
+            nothing_else = {OUTBOX: {"$not": {"$elemMatch": {"id": {"$nin": events}}}}}
+            done = collection.update_many(
+                {"_id": {"$in": list(marked)}, **nothing_else}, {"$unset": {OUTBOX: "", OUTBOX_SINCE: ""}}
+            )
+            if done.matched_count < len(marked):
+                pulled = {"$pull": {OUTBOX: {"id": {"$in": events}}}}
+                collection.update_many({"_id": {"$in": list(marked)}, OUTBOX: {"$exists": True}}, pulled)
+            self._forget(name, marked)
+
+    def _forget(self, name: str, marked: dict[str, set[str]]) -> None:
+        for id, ids in marked.items():
+            sent = self._sent[name][id]
+            sent.ids -= ids
+            if not sent.ids:
+                del self._sent[name][id]
 
 
 def outgoing(row: Document) -> Outgoing:

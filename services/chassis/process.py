@@ -80,7 +80,9 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
     def start(self) -> None:
         names = [repository.collection for repository in self.repositories.values() if repository.publishes]
         self.relay = Relay(self.database, names, self.broker.publisher, self.lease)
-        self._threads = [eventlet.spawn(run) for run in (self.lease.keep, self.relay.run, _watch_loop)]
+        self._threads = [
+            eventlet.spawn(run) for run in (self.lease.keep, self.relay.run, self.relay.keep_marking, _watch_loop)
+        ]
         if settings().metrics_port:
             self._threads.append(eventlet.spawn(self._serve_health))
 

@@ -11,8 +11,8 @@ from pymongo import IndexModel
 from pymongo.collection import Collection
 
 from services.chassis.messages import Event
-from services.chassis.telemetry import Trace, current_trace
 from services.chassis.personal import decrypt, encrypt, personal_fields
+from services.chassis.telemetry import Trace, current_trace
 from services.contracts.errors import Invalid, NotFound
 
 if TYPE_CHECKING:

@@ -119,7 +119,8 @@ def invalid_fields(error: ValidationError) -> Invalid:
 
 
 def _seconds_left(service: Any) -> float:
-    return max(0.05, min(DEADLINE, service.uow.until - time.time()))
+    until: float = service.uow.until
+    return max(0.05, min(DEADLINE, until - time.time()))
 
 
 @dataclass(slots=True, frozen=True)

@@ -24,11 +24,11 @@ from services.chassis.broker import Consumer, Outgoing
 from services.chassis.clock import now
 from services.chassis.crashpoints import crashpoint
 from services.chassis.messages import PREFIX, Envelope, Event
-from services.contracts.privacy import mask
 from services.chassis.process import Broker
 from services.chassis.settings import settings
 from services.chassis.topology import DEAD_SUFFIX, Subscription, retry_queue
 from services.chassis.unit_of_work import INBOX, Work
+from services.contracts.privacy import mask
 
 BATCH = 100
 BATCH_SECONDS = 1.0
@@ -233,8 +233,11 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         delays = settings().retry_delays
         telemetry.HANDLED.labels(self.label, "error").inc()
         log.warning(
-            "handler failed", handler=self.label, event_id=delivery.envelope.id,
-            attempt=delivery.attempt, error=repr(error),
+            "handler failed",
+            handler=self.label,
+            event_id=delivery.envelope.id,
+            attempt=delivery.attempt,
+            error=repr(error),
         )
         if delivery.attempt < len(delays):
             self.set_aside(delivery, retry_queue(delays[delivery.attempt]), {ATTEMPT: delivery.attempt + 1})

@@ -4,6 +4,7 @@ import contextvars
 import logging
 import os
 import sys
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ class Trace:
         return f"00-{trace_id}-{os.urandom(8).hex()}-01"
 
 
-_trace: contextvars.ContextVar[Trace] = contextvars.ContextVar("trace", default=Trace())
+_trace: contextvars.ContextVar[Trace] = contextvars.ContextVar("trace", default=Trace())  # noqa: B039 – it is frozen
 
 
 def current_trace() -> Trace:
@@ -56,7 +57,7 @@ def enter(trace: Trace) -> None:
     _trace.set(trace)
 
 
-def _context(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _context(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     trace = current_trace()
     if trace.correlation_id:
         event["correlation_id"] = trace.correlation_id
@@ -75,7 +76,7 @@ def _masked(value: Any) -> Any:
     return value
 
 
-def _mask(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {key: _masked(value) for key, value in event.items()}
 
 

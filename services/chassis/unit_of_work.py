@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import eventlet
 import orjson
@@ -27,12 +27,12 @@ from services.chassis import telemetry
 from services.chassis.clock import now
 from services.chassis.crashpoints import crashpoint
 from services.chassis.messages import dump
+from services.chassis.outbox import READ, Waiting
 from services.chassis.personal import decrypt, encrypt
 from services.chassis.repository import OUTBOX, OUTBOX_SINCE, Document, Repository, Tracked
 from services.contracts.errors import IdempotencyKeyReused, Unavailable
 
 R = TypeVar("R")
-Changes = dict[str, list[Document] | None]
 INBOX, IDEMPOTENCY = "inbox", "idempotency"
 ATTEMPTS = 60
 """Of one unit of work that loses against others; the deadline usually comes first."""
@@ -61,7 +61,7 @@ class Work:
         self,
         database: Database[Document],
         repositories: dict[str, type[Repository[Any]]],
-        committed: Callable[[Mapping[str, Changes]], None] = lambda _changes: None,
+        committed: Callable[[Mapping[str, Mapping[str, Waiting]]], None] = lambda _changes: None,
         until: float = math.inf,
         leads: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -109,7 +109,7 @@ class Work:
         else:
             answered = self.database[IDEMPOTENCY].find_one({"_id": idempotency.key})
             if answered is not None:
-                return _first_answer(answered, idempotency)
+                return cast(R, _first_answer(answered, idempotency))
             result = work()
             self.insert(IDEMPOTENCY, _record(idempotency, result))
         self.commit()
@@ -159,11 +159,11 @@ class Work:
 
     def _announce(self, read: bool = False) -> None:
         """Tell the relay what was committed; of a document that had nothing waiting it knows the events."""
-        changed = defaultdict[str, Changes](dict)
+        changed = defaultdict[str, dict[str, Waiting]](dict)
         for (name, id), tracked in self._tracked.items():
             if tracked.rows:
-                waiting = tracked.loaded is not None and OUTBOX_SINCE in tracked.loaded
-                changed[name][id] = None if read or waiting else tracked.rows
+                clean = tracked.loaded is None or OUTBOX_SINCE not in tracked.loaded
+                changed[name][id] = READ if read else Waiting(tracked.rows, clean)
         if changed:
             self._committed(changed)
 

@@ -2,10 +2,9 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from typing_extensions import Annotated
 
 from services.chassis.messages import Command, Event
 from services.contracts.actor import Role
@@ -112,7 +111,7 @@ class VolunteerRegistered(RegistryEvent):
     subject: ClassVar[str] = "volunteer_id"
 
     volunteer_id: str
-    path: list[str] = []
+    path: list[str]
     """From the volunteer's home to the city: whose staff may see hours and points."""
 
 

@@ -46,7 +46,7 @@ def is_working_day(day: date) -> bool:
     override = _overrides().get(day.isoformat())
     if override is not None:
         return override
-    return _calendar(day.year).is_working_day(day)
+    return bool(_calendar(day.year).is_working_day(day))
 
 
 def add_working_days(day: date, count: int) -> date:

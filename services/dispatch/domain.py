@@ -276,7 +276,7 @@ class Order:
         again = Order(
             id=self.next_cycle_id, site=self.site, tier=self.chain[0].tier, chain=self.chain, path=self.path,
             item_id=self.item_id, item_name=self.item_name, category=self.category, placed_at=now,
-            resident_id=self.resident_id, placed_by=actor.id, target_group=self.target_group,
+            resident_id=self.resident_id, placed_by=self.placed_by, target_group=self.target_group,
             description=self.description, address=self.address, resident_name=self.resident_name,
             urgent=self.urgent, cycle=self.cycle + 1, reopens=self.id,
         )  # fmt: skip
@@ -426,9 +426,7 @@ class Order:
         return {"order_id": self.id, "site": self.site, "tier": self.tier}
 
     def _record(self) -> dict[str, object]:
-        segments = [
-            facts.Segment(volunteer_id=s.volunteer_id, start=s.start, end=s.end) for s in self.segments
-        ]
+        segments = [facts.Segment(volunteer_id=s.volunteer_id, start=s.start, end=s.end) for s in self.segments]
         record = {"team_id": self.accepted_by, "category": self.category, "placed_on": self.placed_at}
         return record | {"segments": segments}
 
@@ -511,10 +509,7 @@ def fitting(order: Order, teams: Iterable[Team]) -> list[Team]:
     return [
         team
         for team in teams
-        if team.active
-        and team.site == order.seat.site
-        and order.category in team.categories
-        and order.may_ask(team)
+        if team.active and team.site == order.seat.site and order.category in team.categories and order.may_ask(team)
     ]
 
 

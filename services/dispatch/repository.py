@@ -36,7 +36,9 @@ class Orders(Repository[Order]):
     def due(self, now: datetime, limit: int) -> list[Order]:
         return self.select({"due_at": {"$type": "date", "$lte": now}}, [("due_at", ASCENDING)], limit)
 
-    def visible(self, actor: Actor, teams: Iterable[Team], wanted: dict[str, Any], limit: int, cursor: str | None) -> Page[Order]:
+    def visible(
+        self, actor: Actor, teams: Iterable[Team], wanted: dict[str, Any], limit: int, cursor: str | None
+    ) -> Page[Order]:
         """What the actor may read; ``wanted`` narrows it."""
         scope: list[dict[str, Any]] = [{"resident_id": actor.id}, {"placed_by": actor.id}]
         if actor.has(Role.STAFF):

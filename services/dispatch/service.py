@@ -198,7 +198,8 @@ class DispatchService:
         for order in due:
             if events := order.move_when_due(teams, _deadlines(), time):
                 self.uow.orders.save(order, *events)
-        return self.uow.commit_each()
+        moved: int = self.uow.commit_each()
+        return moved
 
     # -- what dispatch must know of the registry ----------------------------------------------------
 
@@ -243,7 +244,7 @@ class DispatchService:
             known.save(old)
 
     def _place(self, code: str) -> Place:
-        place = self.uow.places.find(code)
+        place: Place | None = self.uow.places.find(code)
         if place is None:
             raise NotFound("没有这个村（社区）")
         return place

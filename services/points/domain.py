@@ -90,11 +90,15 @@ class Account:
     owed: int = 0
     version: int = 0
 
-    def award(self, record_id: str, hours: float, category: Category, site: str, rates: RateTable, now: datetime) -> tuple[Transfer, facts.PointsDeposited]:
+    def award(
+        self, record_id: str, hours: float, category: Category, site: str, rates: RateTable, now: datetime
+    ) -> tuple[Transfer, facts.PointsDeposited]:
         """Points for effective hours; the award's source is the hours record."""
         amount = rates.points_for(hours, category)
         source = Source(type="hours", id=record_id)
-        transfer = self._post(award_id(record_id), amount, f"issued:{site[:6]}", "志愿服务时长", source, rates.version, now)
+        transfer = self._post(
+            award_id(record_id), amount, f"issued:{site[:6]}", "志愿服务时长", source, rates.version, now
+        )
         return transfer, facts.PointsDeposited(**self._about(transfer, amount, site), source=source)
 
     def take_back(self, award: Transfer, site: str, now: datetime) -> tuple[Transfer, facts.PointsReversed]:

@@ -26,10 +26,10 @@ class Transfers(Repository[Transfer]):
         query = {"entries.account": account_id, "entries": {"$elemMatch": match}}
         found = self.select(query, [("entries.sequence", DESCENDING)], limit + 1)
         more = len(found) > limit
-        return Page(found[:limit], encode_cursor(str(own_entry(found[limit - 1], account_id).sequence)) if more else None)
+        return Page(
+            found[:limit], encode_cursor(str(own_entry(found[limit - 1], account_id).sequence)) if more else None
+        )
 
 
 def own_entry(transfer: Transfer, account_id: str) -> Entry:
     return next(entry for entry in transfer.entries if entry.account == account_id)
-
-

@@ -63,7 +63,7 @@ class PointsService:
         return {"items": [entry_view(transfer, account_id) for transfer in page.items], "next": page.next}
 
     def _account(self, id: str) -> Account:
-        found = self.uow.accounts.find(id)
+        found: Account | None = self.uow.accounts.find(id)
         if found is None:
             found = Account(id)
             self.uow.accounts.track_new(found)

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import amqp
@@ -233,7 +234,7 @@ def test_a_failing_handler_ends_in_the_dead_letters_after_growing_delays_and_can
     eventually(lambda: "good" in world.applied(), what="the others go on")
     eventually(lambda: world.depth(QUEUE + DEAD_SUFFIX) == 1)
     times = world.attempts("bad")
-    pauses = [(later - earlier).total_seconds() for earlier, later in zip(times, times[1:], strict=False)]
+    pauses = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
     retries = [pause for pause in pauses if pause > 0.15]
     assert [round(delay, 1) <= pause for delay, pause in zip((0.2, 0.5, 1.0), retries, strict=True)] == [True] * 3
     with dead_letters(world) as connection:
