@@ -81,13 +81,12 @@ class Supervisor:
             say("stopping: gateway, services, broker, database")
         finally:
             self._keeper.stop()
-            self._forget("ready", "endpoints.json")
+            forget_addresses(self._settings.run)
         say("stopped")
         return 0
 
     def _bring_up(self) -> None:
         say(f"你好！Sidan starts in {self._settings.data_dir}")
-        self._forget("ready")
         self._start_servers()
         self._publish_addresses(dict(self._start_parts()))
         self._await_servers()
@@ -161,10 +160,6 @@ class Supervisor:
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
-    def _forget(self, *names: str) -> None:
-        for name in names:
-            (self._settings.run / name).unlink(missing_ok=True)
-
 
 class CannotStart(Exception):
     """A reason that the operator can remove."""
@@ -182,6 +177,7 @@ def supervise(settings: Settings, plan: Plan) -> int:
     os.environ["SIDAN_DATA_DIR"] = str(settings.data_dir)  # marks every child
     settings.run.mkdir(parents=True, exist_ok=True)
     with _alone(settings.run):
+        forget_addresses(settings.run)
         end_leftovers(settings.run, settings.data_dir)
         if plan.probe and not port_is_free(settings.port, settings.host):
             raise CannotStart(
@@ -193,6 +189,12 @@ def supervise(settings: Settings, plan: Plan) -> int:
             return Supervisor(settings, plan).run()
         finally:
             (settings.run / "supervisor.pid").unlink(missing_ok=True)
+
+
+def forget_addresses(run: Path) -> None:
+    """Nobody shall take a system for running that is not."""
+    for name in ("ready", "endpoints.json"):
+        (run / name).unlink(missing_ok=True)
 
 
 def main() -> int:

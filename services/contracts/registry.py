@@ -111,7 +111,7 @@ class VolunteerRegistered(RegistryEvent):
     subject: ClassVar[str] = "volunteer_id"
 
     volunteer_id: str
-    path: list[str]
+    path: list[str] = Field(default=[])
     """From the volunteer's home to the city: whose staff may see hours and points."""
 
 
