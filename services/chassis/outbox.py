@@ -20,7 +20,6 @@ from eventlet import GreenPool
 from eventlet.event import Event as Signal
 from pymongo import ASCENDING, IndexModel
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 
 from services.chassis import telemetry
 from services.chassis.broker import Outgoing, Publisher
@@ -161,7 +160,7 @@ class Relay:
     def _attempt(self, work: Callable[..., None], *arguments: Any) -> None:
         try:
             work(*arguments)
-        except PyMongoError as error:
+        except Exception as error:  # whatever it is, the relay goes on: what waits is found again
             log.warning("outbox not read or not marked", error=repr(error))
             eventlet.sleep(PAUSE_AFTER_FAILURE)
 
