@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import city
 from bench.child import Child, children
-from bench.processes import cpu_seconds
+from bench.processes import busy_seconds, cpu_seconds
 from bench.report import Figure, median_figure, number
 from bench.rounds import Settings, WrongResult, progress, quantile
 from bench.servers import Servers
@@ -39,6 +39,8 @@ class Round:
         self.costs: dict[str, float] = {}
         self.backlog: list[int] = []
         self.settled = 0.0
+        self.foreign = 0.0
+        """Cores that processes of others used meanwhile: their part of a bad figure."""
 
     def run(self, servers: Servers, seconds: float, pace: float = 0) -> None:
         self.side.start()
@@ -67,7 +69,7 @@ class Round:
         pids = self.side.processes.pids | {"generator": generator.pid}
         servers = self.side.servers
         pids |= {name: pid for name, pid in (("broker", servers.broker_pid), ("database", servers.database_pid)) if pid}
-        before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+        before, busy = {name: cpu_seconds(pid) for name, pid in pids.items()}, busy_seconds()
         ask(generator, {"workers": AT_A_TIME, "seconds": seconds, "pace": pace})
         for _ in range(3):
             time.sleep(seconds / 3 - 0.2)
@@ -76,6 +78,8 @@ class Round:
         self.failures += answer["failures"]
         done = [life for life in answer["lives"] if life["at"] <= answer["begun"] + seconds]
         self.rate = len(done) / seconds
+        used = sum(cpu_seconds(pid) - before[name] for name, pid in pids.items())
+        self.foreign = (busy_seconds() - busy - used) / seconds
         self.costs = {
             name: 1000 * (cpu_seconds(pid) - before[name]) / len(answer["lives"]) for name, pid in pids.items()
         }
@@ -160,7 +164,7 @@ def measure(servers: Servers, settings: Settings) -> list[Figure]:
             worst,
             "ms",
             at_most=MAX_P99,
-            note=f"open loop, {number(pace)} lives begin each second",
+            note=f"open loop, {number(pace)} lives begin each second; {paced.foreign:.2f} cores used by others",
         ),
     ]
 
@@ -168,7 +172,8 @@ def measure(servers: Servers, settings: Settings) -> list[Figure]:
 def costs(name: str, turns: list[Round]) -> dict[str, Any]:
     parts = {part: statistics.median(turn.costs[part] for turn in turns) for part in turns[0].costs}
     whole = sum(cost for part, cost in parts.items() if part != "generator")
-    return {"side": name, **parts, "all without generator": whole}
+    foreign = max(turn.foreign for turn in turns)
+    return {"side": name, **parts, "all without generator": whole, "cores used by others": foreign}
 
 
 def latency(turn: Round, command: str) -> dict[str, Any]:

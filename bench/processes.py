@@ -64,6 +64,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def busy_seconds() -> float:
+    """What all processes of the machine have used of all cores so far."""
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / TICKS
+
+
 def memory_mb(pid: int) -> dict[str, float]:
     """``rss``, and ``pss``, which shares what processes share."""
     values = {"rss": 0.0, "pss": 0.0}

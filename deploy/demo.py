@@ -24,6 +24,7 @@ CHINA = ZoneInfo("Asia/Shanghai")
 PATIENCE = 90.0
 """Seconds that one step may take, restarts of what it needs included."""
 PAUSE = 0.3  # seconds
+SERVICE = timedelta(minutes=6)
 ITEM = "home-haircut"
 
 
@@ -121,7 +122,7 @@ def _play(people: dict[str, Client]) -> dict[str, Any]:
     people["leader3"].post(f"{path}/accept", {"team": team["id"]})
     _say(f"accepted by {team['name']}")
     people["leader3"].post(f"{path}/start", {})
-    people["leader3"].post(f"{path}/complete", {"records": _records(team), "summary": "理发一次，老人很满意"})
+    people["leader3"].post(f"{path}/complete", {"records": _records(people, team), "summary": "理发一次，老人很满意"})
     people["resident"].post(f"{path}/rate", {"score": 5, "comment": "谢谢"})
     closed = people["institute"].post(f"{path}/close", {})
     _say(f"the order is {closed['state']}")
@@ -140,13 +141,19 @@ def _climb(people: dict[str, Client], path: str, placed: dict[str, Any]) -> None
     _await("the order is at the institute", lambda: people["resident"].get(path)["tier"] == "institute")
 
 
-def _records(team: dict[str, Any]) -> list[dict[str, Any]]:
-    """Half an hour of two members, today and not in the future."""
+def _records(people: dict[str, Client], team: dict[str, Any]) -> list[dict[str, Any]]:
+    """The latest free minutes of two members, today: what was served twice would be refused."""
+    members, taken = team["members"][:2], []
+    for member in members:
+        hours = people["center"].get(f"/v1/volunteers/{member}/hours?limit=200")["items"]
+        taken += [(h["from"], h["to"]) for h in hours if h["state"] in ("open", "effective")]
+    busy = [(datetime.fromisoformat(begin), datetime.fromisoformat(end)) for begin, end in taken]
     end = datetime.now(CHINA).replace(second=0, microsecond=0)
-    begin = max(end - timedelta(minutes=30), end.replace(hour=0, minute=0))
-    if begin == end:
-        begin, end = end, end + timedelta(minutes=1)
-    return [{"volunteer": v, "from": begin.isoformat(), "to": end.isoformat()} for v in team["members"][:2]]
+    midnight = end.replace(hour=0, minute=0)
+    while any(begin < end and end - SERVICE < until for begin, until in busy) and end - 2 * SERVICE > midnight:
+        end -= SERVICE
+    begin = max(midnight, end - SERVICE)
+    return [{"volunteer": m, "from": begin.isoformat(), "to": end.isoformat()} for m in members]
 
 
 def _report(people: dict[str, Client], order: dict[str, Any]) -> None:
