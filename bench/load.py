@@ -94,7 +94,7 @@ class Load:
         volunteer = team["members"][turn // len(village["teams"]) % len(team["members"])]
         start, end = self.slots.take(volunteer)
         record = {"volunteer": volunteer, "from": start, "to": end}
-        connection = self.free.pop() if self.free else await self.connect()
+        connection = await self.connection()
         took: dict[str, float] = {}
 
         async def ask(what: str, method: str, path: str, token: str, body: Any = None) -> Any:
@@ -124,7 +124,12 @@ class Load:
             {"order": order, "volunteer": volunteer, "state": read["state"], "at": time.monotonic(), "took": took}
         )
 
-    async def connect(self) -> Connection:
+    async def connection(self) -> Connection:
+        """One that is open: a server closes those that were idle for some seconds."""
+        while self.free:
+            connection = self.free.pop()
+            if not connection.transport.is_closing():
+                return connection
         _, connection = await asyncio.get_running_loop().create_connection(Connection, self.host, self.port)
         return connection
 
