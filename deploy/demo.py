@@ -26,6 +26,8 @@ PATIENCE = 90.0
 PAUSE = 0.3  # seconds
 SERVICE = timedelta(minutes=6)
 ITEM = "home-haircut"
+ABOVE = {"institute": ("leader3", "institute"), "center": ("leader4", "center")}
+"""Who accepts and who closes at a tier."""
 
 
 class Refused(Exception):
@@ -92,7 +94,7 @@ def main() -> int:
     endpoints = _endpoints()
     people = {
         name: Client(endpoints["http"], name)
-        for name in ("resident", "leader1", "leader2", "leader3", "institute", "center")
+        for name in ("resident", "station", "leader3", "institute", "leader4", "center")
     }
     _watch(endpoints["amqp"])
     try:
@@ -118,15 +120,28 @@ def _play(people: dict[str, Client]) -> dict[str, Any]:
     path = f"/v1/orders/{placed['id']}"
     _say(f"the resident placed order {placed['id']}; due at the {placed['tier']} by {placed['due_at']}")
     _climb(people, path, placed)
-    team = people["leader3"].get("/v1/me")["teams"][0]
-    people["leader3"].post(f"{path}/accept", {"team": team["id"]})
+    leader, staff, team = _accept(people, path)
     _say(f"accepted by {team['name']}")
-    people["leader3"].post(f"{path}/start", {})
-    people["leader3"].post(f"{path}/complete", {"records": _records(people, team), "summary": "理发一次，老人很满意"})
+    leader.post(f"{path}/start", {})
+    leader.post(f"{path}/complete", {"records": _records(people, team), "summary": "理发一次，老人很满意"})
     people["resident"].post(f"{path}/rate", {"score": 5, "comment": "谢谢"})
-    closed = people["institute"].post(f"{path}/close", {})
+    closed = staff.post(f"{path}/close", {})
     _say(f"the order is {closed['state']}")
     return dict(closed)
+
+
+def _accept(people: dict[str, Client], path: str) -> tuple[Client, Client, dict[str, Any]]:
+    """The team of the tier that the order has come to; while something is down the clock goes on."""
+    for _ in range(len(ABOVE) + 1):
+        tier = people["resident"].get(path)["tier"]
+        leader, staff = (people[name] for name in ABOVE[tier])
+        team = leader.get("/v1/me")["teams"][0]
+        try:
+            leader.post(f"{path}/accept", {"team": team["id"]})
+            return leader, staff, team
+        except Refused as error:
+            _say(f"not accepted at the {tier}: {error}")
+    raise Refused("nobody could accept the order")
 
 
 def _climb(people: dict[str, Client], path: str, placed: dict[str, Any]) -> None:
@@ -136,9 +151,8 @@ def _climb(people: dict[str, Client], path: str, placed: dict[str, Any]) -> None
         _say("nobody takes it; waiting for the deadline (demo profile)")
     else:
         _say("nobody takes it; the deadline is far (standard profile), so the station escalates by hand")
-        station = Client(f"http://{people['resident']._host}", "station")
-        station.post(f"{path}/escalate", {"reason": "本站队伍都没有空"})
-    _await("the order is at the institute", lambda: people["resident"].get(path)["tier"] == "institute")
+        people["station"].post(f"{path}/escalate", {"reason": "本站队伍都没有空"})
+    _await("the order has left the station", lambda: people["resident"].get(path)["tier"] in ABOVE)
 
 
 def _records(people: dict[str, Client], team: dict[str, Any]) -> list[dict[str, Any]]:

@@ -37,9 +37,9 @@ def run(service: Any, config: Callable[[], dict[str, Any]]) -> int:
         return 2
     configure_logging(service.name, configuration.log_level)
     container = ServiceContainer(service, config())
+    container.start()  # until here a signal ends the process at once: nothing runs that could be drained
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: eventlet.spawn_n(drain, container))
-    container.start()
     logger().info("started", service=service.name, replica=configuration.replica)
     container.wait()
     return 0

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from gateway.settings import settings
 
-DRAIN_SECONDS = 6
+DRAIN_SECONDS = 4
 
 
 def main() -> int:
