@@ -6,6 +6,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from gateway.settings import settings
+from services.chassis.telemetry import configure_logging
 
 DRAIN_SECONDS = 4
 
@@ -16,6 +17,7 @@ def main() -> int:
     except ValidationError as error:
         print(f"cannot start the gateway: {error}", file=sys.stderr)
         return 2
+    configure_logging("gateway", configuration.log_level)
     uvicorn.run(
         "gateway.app:build",
         factory=True,
@@ -24,7 +26,7 @@ def main() -> int:
         loop="uvloop",
         http="httptools",
         access_log=False,
-        log_level=configuration.log_level.lower(),
+        log_config=None,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         server_header=False,
         h11_max_incomplete_event_size=64 * 1024,

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from ulid import ULID
 
 from gateway.identity import Tokens, bearer
-from gateway.rpc import RpcClient, Trace
+from gateway.rpc import RpcClient
+from services.chassis.telemetry import Trace, enter
 from services.contracts.actor import Actor
 from services.contracts.errors import invalid
 
@@ -30,7 +31,9 @@ def trace_of(request: Request) -> Trace:
     traceparent = given if valid else f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
     correlation = request.headers.get("x-correlation-id", "")
     usable = 0 < len(correlation) <= MAX_TRACE and correlation.isascii() and correlation.isprintable()
-    return Trace(correlation if usable else str(ULID()), traceparent)
+    trace = Trace(correlation if usable else str(ULID()), "", traceparent)
+    enter(trace)
+    return trace
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

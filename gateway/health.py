@@ -8,7 +8,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.asyncapi import document
 from gateway.calls import json_response
-from gateway.rpc import RpcClient, Trace
+from gateway.rpc import RpcClient
+from services.chassis.telemetry import Trace
 from services.contracts.actor import SYSTEM
 from services.contracts.errors import ServiceError
 
@@ -46,7 +47,7 @@ async def asyncapi() -> Response:
 
 
 async def _answers(rpc: RpcClient, service: str) -> None:
-    await rpc.call(f"{service}.health", {}, Trace("", ""), PROBE_SECONDS)
+    await rpc.call(f"{service}.health", {}, Trace(), PROBE_SECONDS)
 
 
 async def _loaded(rpc: RpcClient) -> bool:
@@ -59,4 +60,4 @@ async def _loaded(rpc: RpcClient) -> bool:
 
 async def _readiness(rpc: RpcClient, service: str) -> dict[str, Any]:
     arguments = {"actor": SYSTEM.model_dump(mode="json")}
-    return dict(await rpc.call(f"{service}.readiness", arguments, Trace("", ""), PROBE_SECONDS))
+    return dict(await rpc.call(f"{service}.readiness", arguments, Trace(), PROBE_SECONDS))

@@ -9,15 +9,15 @@ import itertools
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import amqp
 import orjson
-import structlog
 from amqp import spec
 from kombu import Connection
 
+from services.chassis import telemetry
+from services.chassis.telemetry import Trace
 from services.contracts.errors import ServiceError, Unavailable
 
 DEADLINE = 4.5
@@ -30,13 +30,7 @@ SEND_TIMEOUT = 1.0  # seconds
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
 READ_CHUNK = 65536  # bytes
 
-log = structlog.get_logger(part="rpc")
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    correlation_id: str
-    traceparent: str
+log = telemetry.logger("rpc")
 
 
 class Problem(ServiceError):

@@ -6,8 +6,10 @@ since kombu's own consumer and producer cost three times as much and wait withou
 """
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import amqp
@@ -129,6 +131,7 @@ class Link:
             connection.on_blocked = lambda _reason: setattr(self, "blocked", True)
             connection.on_unblocked = lambda: setattr(self, "blocked", False)
             read_in_chunks(connection)
+            self.writer = Writer(connection)
             self._on_open(connection)
         self._opened.send()
         log.info("link open", link=self.name)
@@ -170,6 +173,35 @@ def read_in_chunks(connection: Any) -> None:
     if hasattr(transport, "_quick_recv"):
         receive = transport.sock.recv
         transport._quick_recv = lambda _size: receive(READ_CHUNK)
+
+
+class Writer:
+    """What a connection writes: one frame at a time, or many with one system call."""
+
+    def __init__(self, connection: Any) -> None:
+        transport = connection.transport
+        self._send = transport._write
+        self._lock = Semaphore(1)
+        self._held: list[bytes] | None = None
+        transport._write = self._write
+
+    def _write(self, frame: Any) -> None:
+        if self._held is not None:
+            self._held.append(bytes(frame))
+            return
+        with self._lock:  # a large write may wait half-way, and nobody may write into it
+            self._send(frame)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Hold what is written in here back, and send it at the end."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+        with self._lock:
+            self._send(b"".join(held))
 
 
 def _shutdown(connection: Any) -> None:
@@ -230,15 +262,15 @@ class Publisher:
 
     def _send(self, messages: Sequence[Outgoing], batch: "_Batch") -> None:
         with self._sending:
-            for position, outgoing in enumerate(messages):
-                self._tag += 1
-                self._waiting[self._tag] = (batch, position)
-                batch.ids[position] = outgoing.id
-                try:
-                    send(self._channel, outgoing)
-                except GONE as error:
-                    self._link.cut(f"publish failed: {error!r}")
-                    return
+            try:
+                with self._link.writer.together():
+                    for position, outgoing in enumerate(messages):
+                        self._tag += 1
+                        self._waiting[self._tag] = (batch, position)
+                        batch.ids[position] = outgoing.id
+                        send(self._channel, outgoing)
+            except GONE as error:
+                self._link.cut(f"publish failed: {error!r}")
 
     def _abandon(self, batch: "_Batch") -> None:
         """Unconfirmed in time: the link is suspect, unless it is gone already."""
@@ -260,7 +292,8 @@ class Publisher:
         self._returned.add(message.properties.get("message_id", ""))
 
     def _settle(self, tag: int, multiple: bool, accepted: bool) -> None:
-        tags = [t for t in self._waiting if t <= tag] if multiple else [tag]
+        # Tags were added in order, so a settled run is at the front.
+        tags = list(takewhile(lambda waiting: waiting <= tag, self._waiting)) if multiple else [tag]
         for settled in tags:
             batch, position = self._waiting.pop(settled, (None, 0))
             if batch is not None:

@@ -218,19 +218,22 @@ class Relay:
 
     def _mark(self) -> None:
         """Take what is confirmed out of the documents, and then out of memory."""
-        for name, collection in self._collections.items():
-            marked = {id: set(sent.ids) for id, sent in list(self._sent[name].items())[:BATCH]}
-            if not marked:
-                continue
-            events = [event for ids in marked.values() for event in ids]
-            nothing_else = {OUTBOX: {"$not": {"$elemMatch": {"id": {"$nin": events}}}}}
-            done = collection.update_many(
-                {"_id": {"$in": list(marked)}, **nothing_else}, {"$unset": {OUTBOX: "", OUTBOX_SINCE: ""}}
-            )
-            if done.matched_count < len(marked):
-                pulled = {"$pull": {OUTBOX: {"id": {"$in": events}}}}
-                collection.update_many({"_id": {"$in": list(marked)}, OUTBOX: {"$exists": True}}, pulled)
-            self._forget(name, marked)
+        for name in self._collections:
+            confirmed = [(id, set(sent.ids)) for id, sent in self._sent[name].items()]
+            for start in range(0, len(confirmed), BATCH):
+                marked = dict(confirmed[start : start + BATCH])
+                self._mark_documents(name, marked)
+                self._forget(name, marked)
+
+    def _mark_documents(self, name: str, marked: dict[str, set[str]]) -> None:
+        collection, ids = self._collections[name], list(marked)
+        events = [event for of_document in marked.values() for event in of_document]
+        nothing_else = {OUTBOX: {"$not": {"$elemMatch": {"id": {"$nin": events}}}}}
+        unset = {"$unset": {OUTBOX: "", OUTBOX_SINCE: ""}}
+        done = collection.update_many({"_id": {"$in": ids}, **nothing_else}, unset)
+        if done.matched_count < len(ids):
+            pulled = {"$pull": {OUTBOX: {"id": {"$in": events}}}}
+            collection.update_many({"_id": {"$in": ids}, OUTBOX: {"$exists": True}}, pulled)
 
     def _forget(self, name: str, marked: dict[str, set[str]]) -> None:
         for id, ids in marked.items():

@@ -13,13 +13,16 @@ from itertools import pairwise
 from typing import Any
 
 import amqp
+import httpx
 import pytest
 from kombu import Connection, Exchange, Queue
 
+from deploy.local.servers import RabbitMQ, free_port
 from deploy.reference.rpc import Away, Refused
-from gateway.rpc import RpcClient, Trace
+from gateway.rpc import RpcClient
 from services.chassis.dead import DeadLetters
 from services.chassis.messages import PREFIX, Envelope
+from services.chassis.telemetry import Trace
 from services.chassis.topology import DEAD_SUFFIX, UNROUTED
 from services.contracts.errors import Unavailable
 from tests.support.processes import ACTOR, ROOT, World, eventually
@@ -356,6 +359,39 @@ def test_a_publish_on_a_dead_link_ends_within_5_seconds_and_recovers(world: Worl
     proxy.close()
 
 
+def test_a_publish_on_a_blocked_link_ends_within_5_seconds_and_the_outbox_holds_the_event(
+    world: World, rabbitmq: RabbitMQ
+) -> None:
+    world.start("beta").wait_started()
+    alpha = world.start("alpha").wait_started()
+    rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        # The broker takes no request from a link that publishes, so the state is changed beneath the service.
+        waiting = envelope("while-blocked", "blocked")
+        row = {"id": waiting.id, "type": waiting.type, "source": waiting.source, "subject": "blocked"}
+        row |= {"time": waiting.time, "sequence": 1, "site": waiting.site, "data": waiting.data}
+        document = {"_id": "blocked", "version": 1, "counter": "counter", "touched": 0}
+        world.database("alpha")["things"].insert_one({**document, "outbox": [row], "outbox_since": waiting.time})
+        eventually(lambda: "not confirmed" in alpha.log.read_text(), seconds=12, what="the publish gave up")
+        assert world.unsent() == 1 and alpha.alive
+    finally:
+        rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
+    eventually(lambda: world.applied() == ["blocked"])
+
+
+def test_a_service_tells_how_it_is_and_what_it_measures(world: World) -> None:
+    port = free_port()
+    world.start("alpha", SIDAN_METRICS_PORT=str(port)).wait_started()
+    add(world, "one")
+    eventually(lambda: world.unsent() == 0)
+    address = f"http://127.0.0.1:{port}"
+    health = httpx.get(f"{address}/", trust_env=False)
+    assert health.status_code == 200 and health.json() == {"database": True, "broker": True, "leader": True}
+    metrics = httpx.get(f"{address}/metrics", trust_env=False).text
+    assert 'sidan_handled_total{entrypoint="alpha.add",outcome="ok"} 1.0' in metrics
+    assert "sidan_outbox_published_total 1.0" in metrics
+
+
 def test_a_call_on_a_dead_link_ends_within_5_seconds_and_recovers(world: World) -> None:
     proxy, uri = Proxy.before(world.amqp_uri)
     world.start("alpha").wait_started()
@@ -365,7 +401,7 @@ def test_a_call_on_a_dead_link_ends_within_5_seconds_and_recovers(world: World) 
         client = RpcClient(uri)
         await client.start()
         arguments = {"actor": ACTOR, "id": "one"}
-        trace = Trace("test", "")
+        trace = Trace("test")
         while not client.connected:
             await asyncio.sleep(0.05)
         assert await client.call("alpha.thing", arguments, trace) == {"touched": 0}
