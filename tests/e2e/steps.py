@@ -30,7 +30,7 @@ class Steps:
 
     def __init__(self, system: System, patient: bool = False) -> None:
         self.system = system
-        self._do = "insist" if patient else "do"
+        self._do, self._read = ("insist", "read_when_up") if patient else ("do", "read")
 
     def place(self, who: str = "resident", **changes: Any) -> dict[str, Any]:
         return self._take(who, "/v1/orders", {**WISH, **changes})
@@ -144,7 +144,7 @@ class Steps:
     def _all(self, path: str) -> list[dict[str, Any]]:
         items, cursor = [], ""
         while True:
-            page = self.system.person("admin").read(f"{path}?limit=200{cursor}")
+            page = getattr(self.system.person("admin"), self._read)(f"{path}?limit=200{cursor}")
             items += page["items"]
             if page["next"] is None:
                 return items

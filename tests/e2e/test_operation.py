@@ -60,7 +60,7 @@ def dead(system: System) -> list[dict[str, Any]]:
 def test_dead_letters_are_listed_shown_put_back_and_dropped_by_command(system: System) -> None:
     publish_unreadable(system, "unreadable-1")
     publish_unreadable(system, "unreadable-2")
-    letters = eventually(lambda: len(found := dead(system)) == 2 and found)
+    letters = eventually(lambda: len(found := dead(system)) == 2 and found, what=lambda: str(dead(system)))
     assert {letter["queue"] for letter in letters} == {CLOSED_QUEUE}
     assert "team_id: missing" in letters[0]["reason"] and letters[0]["event"]["subject"] == "o"
     shown = sidan(system, "dead", "show", "unreadable-1").stdout

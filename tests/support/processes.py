@@ -25,7 +25,7 @@ DEADLINE = 30.0  # seconds
 ACTOR = SYSTEM.model_dump(mode="json")
 
 
-def eventually(holds: Callable[[], Any], seconds: float = DEADLINE, what: str = "") -> Any:
+def eventually(holds: Callable[[], Any], seconds: float = DEADLINE, what: str | Callable[[], str] = "") -> Any:
     """Poll until ``holds`` gives something true; fail after the deadline."""
     until = time.monotonic() + seconds
     while True:
@@ -33,7 +33,7 @@ def eventually(holds: Callable[[], Any], seconds: float = DEADLINE, what: str = 
         if found:
             return found
         if time.monotonic() > until:
-            pytest.fail(f"not within {seconds:g} s: {what or holds}")
+            pytest.fail(f"not within {seconds:g} s: {what() if callable(what) else what or holds}")
         time.sleep(0.05)
 
 

@@ -194,6 +194,11 @@ class Person:
         """The resource; fail when there is none."""
         return _content(self.get(path))
 
+    def read_when_up(self, path: str) -> Any:
+        """As ``read``, asking again while a service is away."""
+        response = eventually(lambda: (r := self.get(path)).status_code != 503 and r, PATIENCE, f"GET {path}")
+        return _content(response)
+
     def do(self, path: str, body: Any = None) -> Any:
         """The answer to a command that must succeed."""
         return _content(self.post(path, body))
