@@ -93,7 +93,7 @@ class Account:
     def award(
         self, record_id: str, hours: float, category: Category, site: str, rates: RateTable, now: datetime
     ) -> tuple[Transfer, facts.PointsDeposited]:
-        """Points for effective hours; the award's source is the hours record."""
+        """Points for effective hours, be they 0; the award's source is the hours record."""
         amount = rates.points_for(hours, category)
         source = Source(type="hours", id=record_id)
         transfer = self._post(

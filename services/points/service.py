@@ -25,8 +25,8 @@ class PointsService:
     @subscribe(HoursEffective, idempotent=True)
     def award_points(self, event: HoursEffective) -> None:
         account = self._account(event.volunteer_id)
-        if self.uow.transfers.find(award_id(event.record_id)) or not RATES.points_for(event.hours, event.category):
-            return  # awarded already by an older copy of the event, or nothing to award
+        if self.uow.transfers.find(award_id(event.record_id)):
+            return  # awarded already by an older copy of the event
         transfer, deposited = account.award(event.record_id, event.hours, event.category, event.site, RATES, now())
         self.uow.transfers.add(transfer)
         self.uow.accounts.save(account, deposited)

@@ -58,9 +58,10 @@ def dead(system: System) -> list[dict[str, Any]]:
 
 
 def test_dead_letters_are_listed_shown_put_back_and_dropped_by_command(system: System) -> None:
+    assert dead(system) == [], "nothing that other tests did has ended here"
     publish_unreadable(system, "unreadable-1")
     publish_unreadable(system, "unreadable-2")
-    letters = eventually(lambda: len(found := dead(system)) == 2 and found, what=lambda: str(dead(system)))
+    letters = eventually(lambda: len(found := dead(system)) == 2 and found)
     assert {letter["queue"] for letter in letters} == {CLOSED_QUEUE}
     assert "team_id: missing" in letters[0]["reason"] and letters[0]["event"]["subject"] == "o"
     shown = sidan(system, "dead", "show", "unreadable-1").stdout

@@ -500,3 +500,16 @@ def test_an_accepted_order_does_not_climb_and_a_withdrawn_one_does_at_its_old_de
 def _in_state(steps: Steps, order: dict[str, Any], state: str) -> dict[str, Any] | None:
     found = steps.order(order)
     return found if found["state"] == state else None
+
+
+def test_hours_too_short_for_a_point_are_awarded_nothing_and_can_be_reversed(system: System, steps: Steps) -> None:
+    volunteer = "vol-leader1"
+    order = steps.reach("in_service")
+    order = steps.complete(order, records=[system.segment(volunteer, minutes=1)])
+    steps.rate(order)
+    steps.close(order)
+    record = steps.settled(order, volunteer)
+    (award,) = eventually(lambda: steps.awards(record))
+    assert (record["hours"], award["amount"]) == (0.02, 0)
+    system.person("station").do(f"/v1/hours/{record['id']}/reverse", {"reason": "填错了"})
+    eventually(lambda: len(steps.awards(record)) == 2)
