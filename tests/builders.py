@@ -8,7 +8,8 @@ from services.contracts.activities import Source
 from services.contracts.actor import Actor, Role
 from services.contracts.dispatch import Segment as ToldSegment
 from services.contracts.registry import Category, TargetGroup, Tier
-from services.dispatch.domain import Item, Order, Place, Resident, Seat, Segment, State, Team, Wish
+from services.dispatch.domain import Order, Seat, Segment, State, Wish
+from services.dispatch.known import Item, Place, Resident, Team
 from services.points.domain import RATES, Account, Transfer
 
 CITY, COUNTY, TOWNSHIP, VILLAGE = "1308", "130802", "130802103", "130802103202"

@@ -1,10 +1,10 @@
-"""The life of an order (四单): who holds it, what may happen next, and who may do it.
+"""The life of an order (四单): who holds it and what may happen next.
 
 placed → offered → accepted → in_service → completed → rated → closed; aside: rejected, cancelled, unmet.
 Every transition checks first, then changes the order and returns the events that say so.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 
 from services.chassis.messages import Event
 from services.contracts import dispatch as facts
-from services.contracts.actor import SYSTEM, Actor, Role
-from services.contracts.errors import AlreadyAccepted, Conflict, Forbidden, IllegalTransition, NotFound, invalid
+from services.contracts.actor import SYSTEM, Actor
+from services.contracts.errors import AlreadyAccepted, Conflict, IllegalTransition, invalid
 from services.contracts.privacy import Secret, mask
 from services.contracts.registry import Category, TargetGroup, Tier
+from services.dispatch.known import Item, Place, Team
 
 CHINA = ZoneInfo("Asia/Shanghai")
 DEFAULT_SCORE = 5
@@ -69,57 +70,6 @@ class OfferState(StrEnum):
     DECLINED = "declined"
     LAPSED = "lapsed"
     WITHDRAWN = "withdrawn"
-
-
-@dataclass
-class Team:
-    """What dispatch knows of a team. ``applied`` is the sequence of the fact it comes from."""
-
-    id: str
-    site: str
-    tier: Tier
-    categories: list[Category]
-    leader_id: str
-    member_ids: list[str]
-    active: bool
-    applied: int
-    version: int = 0
-
-
-@dataclass
-class Place:
-    """What dispatch knows of a site; ``path`` runs from itself to the city."""
-
-    id: str
-    tier: Tier
-    path: list[str]
-    auto_offer: bool
-    has_post: bool
-    applied: int
-    version: int = 0
-
-
-@dataclass
-class Item:
-    """What may be ordered."""
-
-    id: str
-    name: str
-    category: Category
-    tier: Tier
-    site: str
-    target_groups: list[TargetGroup]
-    needs_address: bool
-    applied: int
-    version: int = 0
-
-
-@dataclass
-class Resident:
-    id: str
-    site: str
-    applied: int
-    version: int = 0
 
 
 @dataclass
@@ -548,79 +498,3 @@ def _check_segments(segments: list[Segment], team: Team, placed_at: datetime, no
 def _overlap(one: Segment, other: Segment) -> bool:
     same = one.volunteer_id == other.volunteer_id
     return same and one.start < other.end and other.start < one.end
-
-
-# -- who may ------------------------------------------------------------------------------------------
-
-
-def is_requester(actor: Actor, order: Order) -> bool:
-    """The resident, or who placed the order for them."""
-    return actor.id in (order.resident_id, order.placed_by)
-
-
-def is_staff_above(actor: Actor, path: Sequence[str]) -> bool:
-    return actor.has(Role.STAFF) and actor.site in path
-
-
-def is_holding_staff(actor: Actor, order: Order) -> bool:
-    """Staff of the site that holds the order, or of the tier that it was accepted at."""
-    return actor.has(Role.STAFF) and actor.site == order.seat.site
-
-
-def reads_in_clear(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
-    """Address and name: the requester, staff and the team that accepted."""
-    accepted = any(team.id == order.accepted_by for team in teams)
-    return actor.is_admin or is_requester(actor, order) or is_staff_above(actor, order.path) or accepted
-
-
-def may_read(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
-    """``teams`` are those of the actor."""
-    offered = any(order.offer_of(team.id) for team in teams)
-    return actor.is_admin or is_requester(actor, order) or is_staff_above(actor, order.path) or offered
-
-
-ALLOWED: dict[str, Callable[[Actor, Order], bool]] = {
-    "offer": is_holding_staff,
-    "escalate": is_holding_staff,
-    "reject": is_holding_staff,
-    "close": is_holding_staff,
-    "rate": is_requester,
-    "cancel": lambda actor, order: is_requester(actor, order) or is_holding_staff(actor, order),
-    "reopen": lambda actor, order: is_requester(actor, order) or is_staff_above(actor, order.path),
-}
-"""Who may give a command, besides those of a team, which its leader gives."""
-
-
-def permit(command: str, actor: Actor, order: Order, teams: Iterable[Team]) -> None:
-    """Raise ``NotFound`` to who may not know of the order, ``Forbidden`` to who may only see it."""
-    if not may_read(actor, order, teams):
-        raise NotFound(UNKNOWN)
-    if not ALLOWED[command](actor, order):
-        raise Forbidden("您可以看到这个单，但不能这样操作")
-
-
-def led_team(actor: Actor, order: Order, teams: Iterable[Team], wanted: str | None = None) -> Team:
-    """The team that the actor speaks for, by default the one that has the order; raise as ``permit`` does."""
-    own = list(teams)
-    if not may_read(actor, order, own):
-        raise NotFound(UNKNOWN)
-    led = [team for team in own if team.leader_id == actor.volunteer and order.offer_of(team.id)]
-    wanted = wanted or order.accepted_by
-    for team in led:
-        if wanted in (None, team.id):
-            return team
-    raise Forbidden("只有这支队伍的队长可以这样操作")
-
-
-def check_placing(actor: Actor, place: Place, beneficiary: Resident | None, on_behalf_of: str | None) -> None:
-    """A resident orders at home; staff order for people of their places."""
-    if is_staff_above(actor, place.path):
-        if on_behalf_of is not None and (beneficiary is None or beneficiary.site != place.id):
-            raise NotFound("没有找到这位居民")
-        return
-    if not actor.has(Role.RESIDENT):
-        raise Forbidden("点单要由居民本人或站、所、中心的工作人员来做")
-    if place.id != actor.site:
-        raise Forbidden("只能在自己的村（社区）点单")
-    if on_behalf_of not in (None, actor.id):
-        raise Forbidden("代他人点单请找本站工作人员")

@@ -9,7 +9,8 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from services.chassis.repository import Page, Repository
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import NotFound
-from services.dispatch.domain import UNKNOWN, Item, Order, Place, Resident, Team
+from services.dispatch.domain import UNKNOWN, Order
+from services.dispatch.known import Item, Place, Resident, Team
 
 NEWEST = ("_id", DESCENDING)
 

@@ -30,9 +30,10 @@ from services.contracts.dispatch import (
 )
 from services.contracts.errors import Conflict, NotFound, invalid
 from services.contracts.registry import ItemPublished, ResidentRegistered, SiteOpened, TeamFormed
-from services.dispatch import domain
+from services.dispatch import domain, known, permissions
 from services.dispatch.deadlines import TABLES
-from services.dispatch.domain import Order, Place, Segment, Team, Wish
+from services.dispatch.domain import Order, Segment, Wish
+from services.dispatch.known import Place, Team
 from services.dispatch.repository import Items, Orders, Places, Residents, Teams
 from services.dispatch.views import order_view, timeline_view
 
@@ -52,7 +53,7 @@ class DispatchService:
     def place_order(self, actor: Actor, command: PlaceOrder) -> dict[str, Any]:
         place = self._place(command.site or actor.site)
         beneficiary = self.uow.residents.find(command.on_behalf_of) if command.on_behalf_of else None
-        domain.check_placing(actor, place, beneficiary, command.on_behalf_of)
+        permissions.check_placing(actor, place, beneficiary, command.on_behalf_of)
         item = self.uow.items.find(command.service_item)
         if item is None:
             raise invalid("service_item", "没有这项服务")
@@ -221,7 +222,7 @@ class DispatchService:
     @subscribe(ItemPublished, idempotent=True)
     def learn_item(self, event: ItemPublished) -> None:
         sequence = self.uow.sequence
-        self._learn(self.uow.items, domain.Item(
+        self._learn(self.uow.items, known.Item(
             event.item_id, event.name, event.category, event.tier, event.site, event.target_groups,
             event.needs_address, sequence,
         ))  # fmt: skip
@@ -229,7 +230,7 @@ class DispatchService:
     @subscribe(ResidentRegistered, idempotent=True)
     def learn_resident(self, event: ResidentRegistered) -> None:
         sequence = self.uow.sequence
-        self._learn(self.uow.residents, domain.Resident(event.resident_id, event.site, sequence))
+        self._learn(self.uow.residents, known.Resident(event.resident_id, event.site, sequence))
 
     # -- parts --------------------------------------------------------------------------------------
 
@@ -251,19 +252,19 @@ class DispatchService:
 
     def _readable(self, actor: Actor, order_id: str) -> tuple[Order, list[Team]]:
         order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
-        if not domain.may_read(actor, order, own):
+        if not permissions.may_read(actor, order, own):
             raise NotFound(domain.UNKNOWN)
         return order, own
 
     def _permitted(self, command: str, actor: Actor, order_id: str) -> tuple[Order, list[Team]]:
         order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
-        domain.permit(command, actor, order, own)
+        permissions.permit(command, actor, order, own)
         return order, own
 
     def _for_team(self, actor: Actor, order_id: str, team: str | None = None) -> tuple[Order, Team]:
         """Without ``team``: the one that accepted."""
         order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
-        return order, domain.led_team(actor, order, own, team)
+        return order, permissions.led_team(actor, order, own, team)
 
 
 def _deadlines() -> domain.Deadlines:

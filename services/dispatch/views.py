@@ -5,7 +5,9 @@ from typing import Any
 
 from services.contracts.actor import Actor
 from services.contracts.privacy import mask
-from services.dispatch.domain import Entry, Order, Team, reads_in_clear
+from services.dispatch.domain import Entry, Order
+from services.dispatch.known import Team
+from services.dispatch.permissions import reads_in_clear
 
 
 def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from services.contracts import dispatch as facts
 from services.contracts.actor import SYSTEM
 from services.contracts.errors import AlreadyAccepted, Conflict, Forbidden, IllegalTransition, Invalid, NotFound
 from services.contracts.registry import Category, TargetGroup, Tier
-from services.dispatch import domain
+from services.dispatch import domain, known, permissions
 from services.dispatch.domain import Holder, OfferState, Order, Seat, State
 from tests.builders import (
     ADMIN,
@@ -201,9 +201,7 @@ def test_the_place_and_not_the_holder_stays_the_site_of_the_order() -> None:
     ],
     ids=["item of another county", "group not served", "no address", "empty address", "no time at all", "backwards"],
 )
-def test_a_wish_that_cannot_be_served_is_refused_with_the_field(
-    item: domain.Item, wish: domain.Wish, path: str
-) -> None:
+def test_a_wish_that_cannot_be_served_is_refused_with_the_field(item: known.Item, wish: domain.Wish, path: str) -> None:
     with pytest.raises(Invalid) as refused:
         Order.place("o1", item, a_place(), a_chain(), wish, [], DEADLINES, MORNING)
     assert [field["path"] for field in refused.value.extra["fields"]] == [path]
@@ -327,7 +325,7 @@ def test_a_cancelled_order_is_nobodys_any_more() -> None:
     order.cancel(a_resident(), "不用了", MORNING)
     assert order.accepted_by is None
     assert order.offers[0].state is OfferState.LAPSED
-    assert not domain.reads_in_clear(leader_of(team), order, [team])
+    assert not permissions.reads_in_clear(leader_of(team), order, [team])
     with pytest.raises(IllegalTransition):
         order.accept(leader_of(team), team, [], MORNING)
 
@@ -573,7 +571,7 @@ def test_a_segment_may_end_at_midnight_but_not_a_microsecond_later() -> None:
 # -- the way up -----------------------------------------------------------------------------------------
 
 
-def chain_of(*places: domain.Place) -> list[Seat]:
+def chain_of(*places: known.Place) -> list[Seat]:
     return domain.chain_of(places[0], {place.id: place for place in places})
 
 
@@ -634,13 +632,13 @@ ABOVE = {"institute": staff_of(TOWNSHIP), "center": staff_of(COUNTY), "city": st
 @pytest.mark.parametrize("actor", OUTSIDERS.values(), ids=OUTSIDERS)
 def test_who_has_nothing_to_do_with_the_order_does_not_learn_that_it_exists(actor: object) -> None:
     order = an_order(S.OFFERED)
-    assert not domain.may_read(actor, order, [])
-    assert not domain.reads_in_clear(actor, order, [])
-    for command in domain.ALLOWED:
+    assert not permissions.may_read(actor, order, [])
+    assert not permissions.reads_in_clear(actor, order, [])
+    for command in permissions.ALLOWED:
         with pytest.raises(NotFound):
-            domain.permit(command, actor, order, [])
+            permissions.permit(command, actor, order, [])
     with pytest.raises(NotFound):
-        domain.led_team(actor, order, [])
+        permissions.led_team(actor, order, [])
 
 
 @pytest.mark.parametrize(
@@ -658,84 +656,84 @@ def test_who_has_nothing_to_do_with_the_order_does_not_learn_that_it_exists(acto
 )
 def test_each_may_do_what_is_theirs(actor: object, commands: set[str]) -> None:
     order, teams = an_order(S.OFFERED), [a_team()] if actor == leader_of(a_team()) else []
-    for command in domain.ALLOWED:
+    for command in permissions.ALLOWED:
         if command in commands:
-            domain.permit(command, actor, order, teams)
+            permissions.permit(command, actor, order, teams)
         else:
             with pytest.raises(Forbidden):
-                domain.permit(command, actor, order, teams)
+                permissions.permit(command, actor, order, teams)
 
 
 def test_after_an_escalation_the_institute_decides_and_the_station_keeps_seeing() -> None:
     order = an_order(S.OFFERED)
     order.escalate(staff_of(VILLAGE), "本站做不了", [], DEADLINES, MORNING)
-    domain.permit("offer", staff_of(TOWNSHIP), order, [])
+    permissions.permit("offer", staff_of(TOWNSHIP), order, [])
     with pytest.raises(Forbidden):
-        domain.permit("offer", staff_of(VILLAGE), order, [])
+        permissions.permit("offer", staff_of(VILLAGE), order, [])
 
 
 def test_who_placed_it_for_the_resident_may_rate_and_cancel() -> None:
     order = a_placed_order(resident_id="r1", placed_by="daughter")
     for command in ("rate", "cancel", "reopen"):
-        domain.permit(command, a_resident("daughter", site="130803101001"), order, [])
+        permissions.permit(command, a_resident("daughter", site="130803101001"), order, [])
 
 
 @pytest.mark.parametrize("actor", [a_resident(), staff_of(VILLAGE), *ABOVE.values(), ADMIN], ids=lambda actor: actor.id)
 def test_the_resident_the_staff_above_and_the_administrator_read_in_clear(actor: object) -> None:
     order = an_order(S.OFFERED)
-    assert domain.may_read(actor, order, [])
-    assert domain.reads_in_clear(actor, order, [])
+    assert permissions.may_read(actor, order, [])
+    assert permissions.reads_in_clear(actor, order, [])
 
 
 def test_a_team_reads_with_its_offer_and_in_clear_only_after_its_acceptance() -> None:
     first, second = a_team("first"), a_team("second")
     order = a_placed_order(teams=[first, second])
-    assert domain.may_read(leader_of(first), order, [first])
-    assert not domain.reads_in_clear(leader_of(first), order, [first])
+    assert permissions.may_read(leader_of(first), order, [first])
+    assert not permissions.reads_in_clear(leader_of(first), order, [first])
     order.accept(leader_of(first), first, [], MORNING)
-    assert domain.reads_in_clear(leader_of(first), order, [first])
-    assert domain.may_read(leader_of(second), order, [second])
-    assert not domain.reads_in_clear(leader_of(second), order, [second])
+    assert permissions.reads_in_clear(leader_of(first), order, [first])
+    assert permissions.may_read(leader_of(second), order, [second])
+    assert not permissions.reads_in_clear(leader_of(second), order, [second])
 
 
 def test_the_leader_speaks_for_the_team_and_a_member_does_not() -> None:
     order, team = an_order(S.OFFERED), a_team()
-    assert domain.led_team(leader_of(team), order, [team]) == team
-    assert domain.led_team(leader_of(team), order, [team], "t1") == team
+    assert permissions.led_team(leader_of(team), order, [team]) == team
+    assert permissions.led_team(leader_of(team), order, [team], "t1") == team
     with pytest.raises(Forbidden):
-        domain.led_team(a_volunteer("t1-member"), order, [team])
+        permissions.led_team(a_volunteer("t1-member"), order, [team])
     with pytest.raises(Forbidden):
-        domain.led_team(leader_of(team), order, [team], "other")
+        permissions.led_team(leader_of(team), order, [team], "other")
 
 
 def test_the_leader_of_two_teams_speaks_for_the_one_that_has_the_order() -> None:
     first, second = a_team("first"), a_team("second", leader_id="first-leader")
     order = a_placed_order(teams=[first, second])
     order.accept(leader_of(first), second, [], MORNING)
-    assert domain.led_team(leader_of(first), order, [first, second]) == second
-    assert domain.led_team(leader_of(first), order, [first, second], "first") == first
+    assert permissions.led_team(leader_of(first), order, [first, second]) == second
+    assert permissions.led_team(leader_of(first), order, [first, second], "first") == first
 
 
 def test_a_resident_orders_at_home_for_themselves() -> None:
-    domain.check_placing(a_resident(), a_place(), None, None)
-    domain.check_placing(a_resident(), a_place(), a_beneficiary(), "r1")
+    permissions.check_placing(a_resident(), a_place(), None, None)
+    permissions.check_placing(a_resident(), a_place(), a_beneficiary(), "r1")
     with pytest.raises(Forbidden):
-        domain.check_placing(a_resident(site="130802103203"), a_place(), None, None)
+        permissions.check_placing(a_resident(site="130802103203"), a_place(), None, None)
     with pytest.raises(Forbidden):
-        domain.check_placing(a_resident(), a_place(), a_beneficiary("r2"), "r2")
+        permissions.check_placing(a_resident(), a_place(), a_beneficiary("r2"), "r2")
 
 
 def test_staff_order_for_people_of_their_places_only() -> None:
     for code in (VILLAGE, TOWNSHIP, COUNTY):
-        domain.check_placing(staff_of(code), a_place(), a_beneficiary(), "r1")
+        permissions.check_placing(staff_of(code), a_place(), a_beneficiary(), "r1")
     with pytest.raises(NotFound):
-        domain.check_placing(staff_of(VILLAGE), a_place(), None, "nobody")
+        permissions.check_placing(staff_of(VILLAGE), a_place(), None, "nobody")
     with pytest.raises(NotFound):
-        domain.check_placing(staff_of(VILLAGE), a_place(), a_beneficiary("r2", "130803101001"), "r2")
+        permissions.check_placing(staff_of(VILLAGE), a_place(), a_beneficiary("r2", "130803101001"), "r2")
     with pytest.raises(Forbidden):
-        domain.check_placing(staff_of("130803"), a_place(), a_beneficiary(), "r1")
+        permissions.check_placing(staff_of("130803"), a_place(), a_beneficiary(), "r1")
 
 
 def test_who_is_neither_resident_nor_staff_places_no_orders() -> None:
     with pytest.raises(Forbidden):
-        domain.check_placing(an_actor("system"), a_place(), None, None)
+        permissions.check_placing(an_actor("system"), a_place(), None, None)

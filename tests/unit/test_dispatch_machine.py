@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from services.chassis.messages import Event
 from services.contracts.errors import ServiceError
 from services.contracts.registry import Tier
-from services.dispatch.domain import Entry, OfferState, Order, State, Team, fitting
+from services.dispatch.domain import Entry, OfferState, Order, State, fitting
+from services.dispatch.known import Team
 from tests.builders import (
     DEADLINES,
     HOUR,

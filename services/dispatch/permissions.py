@@ -1,0 +1,81 @@
+"""Who may see an order and do what with it: a table and pure functions."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from services.contracts.actor import Actor, Role
+from services.contracts.errors import Forbidden, NotFound
+from services.dispatch.domain import UNKNOWN, Order
+from services.dispatch.known import Place, Resident, Team
+
+
+def is_requester(actor: Actor, order: Order) -> bool:
+    """The resident, or who placed the order for them."""
+    return actor.id in (order.resident_id, order.placed_by)
+
+
+def is_staff_above(actor: Actor, path: Sequence[str]) -> bool:
+    return actor.has(Role.STAFF) and actor.site in path
+
+
+def is_holding_staff(actor: Actor, order: Order) -> bool:
+    """Staff of the site that holds the order, or of the tier that it was accepted at."""
+    return actor.has(Role.STAFF) and actor.site == order.seat.site
+
+
+def reads_in_clear(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
+    """Address and name: the requester, staff and the team that accepted."""
+    accepted = any(team.id == order.accepted_by for team in teams)
+    return actor.is_admin or is_requester(actor, order) or is_staff_above(actor, order.path) or accepted
+
+
+def may_read(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
+    """``teams`` are those of the actor."""
+    offered = any(order.offer_of(team.id) for team in teams)
+    return actor.is_admin or is_requester(actor, order) or is_staff_above(actor, order.path) or offered
+
+
+ALLOWED: dict[str, Callable[[Actor, Order], bool]] = {
+    "offer": is_holding_staff,
+    "escalate": is_holding_staff,
+    "reject": is_holding_staff,
+    "close": is_holding_staff,
+    "rate": is_requester,
+    "cancel": lambda actor, order: is_requester(actor, order) or is_holding_staff(actor, order),
+    "reopen": lambda actor, order: is_requester(actor, order) or is_staff_above(actor, order.path),
+}
+"""Who may give a command, besides those of a team, which its leader gives."""
+
+
+def permit(command: str, actor: Actor, order: Order, teams: Iterable[Team]) -> None:
+    """Raise ``NotFound`` to who may not know of the order, ``Forbidden`` to who may only see it."""
+    if not may_read(actor, order, teams):
+        raise NotFound(UNKNOWN)
+    if not ALLOWED[command](actor, order):
+        raise Forbidden("您可以看到这个单，但不能这样操作")
+
+
+def led_team(actor: Actor, order: Order, teams: Iterable[Team], wanted: str | None = None) -> Team:
+    """The team that the actor speaks for, by default the one that has the order; raise as ``permit`` does."""
+    own = list(teams)
+    if not may_read(actor, order, own):
+        raise NotFound(UNKNOWN)
+    led = [team for team in own if team.leader_id == actor.volunteer and order.offer_of(team.id)]
+    wanted = wanted or order.accepted_by
+    for team in led:
+        if wanted in (None, team.id):
+            return team
+    raise Forbidden("只有这支队伍的队长可以这样操作")
+
+
+def check_placing(actor: Actor, place: Place, beneficiary: Resident | None, on_behalf_of: str | None) -> None:
+    """A resident orders at home; staff order for people of their places."""
+    if is_staff_above(actor, place.path):
+        if on_behalf_of is not None and (beneficiary is None or beneficiary.site != place.id):
+            raise NotFound("没有找到这位居民")
+        return
+    if not actor.has(Role.RESIDENT):
+        raise Forbidden("点单要由居民本人或站、所、中心的工作人员来做")
+    if place.id != actor.site:
+        raise Forbidden("只能在自己的村（社区）点单")
+    if on_behalf_of not in (None, actor.id):
+        raise Forbidden("代他人点单请找本站工作人员")
