@@ -6,8 +6,10 @@ outside of it: every write compares the version that was loaded, and a loser run
 Inside a unit of work nothing leaves the process except through the events given to ``save``.
 """
 
+import itertools
 import math
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ import pymongo
 from pymongo import InsertOne, MongoClient, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 from ulid import ULID
 
 from services.chassis import telemetry
@@ -34,10 +36,10 @@ from services.contracts.errors import IdempotencyKeyReused, Unavailable
 
 R = TypeVar("R")
 INBOX, IDEMPOTENCY = "inbox", "idempotency"
-ATTEMPTS = 60
-"""Of one unit of work that loses against others; the deadline usually comes first."""
-LONGEST_PAUSE = 0.1  # seconds
+LONGEST_PAUSE = 0.1  # seconds between two tries of a unit of work that loses against others
 DUPLICATE_KEY = 11000
+TRANSIENT, UNKNOWN_OUTCOME = "TransientTransactionError", "UnknownTransactionCommitResult"
+"""The driver's labels: run again from the start; ask for the commit again."""
 
 Write = InsertOne[Document] | UpdateOne
 
@@ -93,14 +95,17 @@ class Work:
 
         ``deadline`` is in seconds. Raise ``Unavailable`` when it passes.
         """
+        until = time.monotonic() + deadline
         with pymongo.timeout(deadline):
-            for attempt in range(ATTEMPTS):
+            for attempt in itertools.count():
                 self._begin()
                 try:
                     return self._once(work, idempotency)
                 except Stale:
                     telemetry.CONFLICTS.inc()
-                    eventlet.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.002 * 2**attempt)))
+                if time.monotonic() > until:
+                    break
+                eventlet.sleep(random.uniform(0, LONGEST_PAUSE * 2.0 ** (min(attempt, 6) - 6)))
         raise Unavailable("该记录正被频繁修改，请稍后再试")
 
     def _once(self, work: Callable[[], R], idempotency: Idempotency | None) -> R:
@@ -168,18 +173,26 @@ class Work:
             self._committed(changed)
 
     def _writes(self) -> dict[str, list[Write]]:
-        time = now()
+        at = now()
         writes: dict[str, list[Write]] = defaultdict(list)
         for collection, row in self._rows:
             writes[collection].append(InsertOne(row))
         for (collection, id), tracked in self._tracked.items():
             if tracked.dirty:
-                writes[collection].append(_write_of(id, tracked, time))
+                writes[collection].append(_write_of(id, tracked, at))
         return writes
 
     def _write_in_transaction(self, writes: dict[str, list[Write]]) -> None:
+        """The driver's own loop would try again without a pause for 120 s, whatever the deadline."""
         with self.database.client.start_session() as session:
-            session.with_transaction(lambda s: self._write(writes, s))
+            try:
+                session.start_transaction()
+                self._write(writes, session)
+                _commit(session)
+            except PyMongoError as error:
+                if error.has_error_label(TRANSIENT) and not error.timeout:
+                    raise Stale from error
+                raise
 
     def _write(self, writes: dict[str, list[Write]], session: ClientSession | None) -> None:
         for collection, batch in writes.items():
@@ -195,6 +208,17 @@ class Work:
                     raise Stale from None
                 raise
             crashpoint("in_transaction")
+
+
+def _commit(session: ClientSession) -> None:
+    """Until the outcome is known, or the time of the unit of work is over."""
+    while True:
+        try:
+            return session.commit_transaction()
+        except PyMongoError as error:
+            if not error.has_error_label(UNKNOWN_OUTCOME) or error.timeout:
+                raise
+        eventlet.sleep(random.uniform(0, LONGEST_PAUSE))
 
 
 def _apply(collection: Any, batch: list[Write], session: ClientSession | None) -> bool:
