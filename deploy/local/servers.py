@@ -13,10 +13,11 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
@@ -29,10 +30,23 @@ RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")  # Debian's wrappers in /usr/sbin i
 NOT_INITIALIZED = 94  # MongoDB's code of a replica set without a configuration
 POLL = 0.05  # seconds
 BOOT_WAIT = 6.0  # seconds
+NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
 
 class ServerError(RuntimeError):
     """A server is missing, has ended or is not ready in time."""
+
+
+class Server(Protocol):
+    """One server or several that belong together."""
+
+    data_dir: Path
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def alive(self) -> bool: ...
+    def ready(self) -> bool: ...
+    def wait_ready(self, timeout: float) -> None: ...
 
 
 def free_port() -> int:
@@ -59,18 +73,26 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 class RabbitMQ:
-    """A broker with a node name, cookie, user and epmd of its own."""
+    """A broker with a node name, cookie, user and epmd of its own.
 
-    def __init__(self, data_dir: Path, port: int | None = None) -> None:
+    ``shared`` is what it has in common with other nodes instead: a cookie, user, password, port of epmd.
+    """
+
+    def __init__(self, data_dir: Path, port: int | None = None, shared: Mapping[str, str | int] = NOTHING) -> None:
         self.data_dir = data_dir.resolve()
         self._server = _rabbitmq_command("rabbitmq-server")
-        self._state = _State(self.data_dir, _new_identity)
-        self._state.keep_ports("epmd", "dist", "management", amqp=port)
+        self._state = _State(self.data_dir, lambda: {**_new_identity(), **shared})
+        self._state.keep_ports(*(name for name in ("epmd", "dist", "management") if name not in shared), amqp=port)
         self.epmd = Process(
             [_required("epmd"), "-port", str(self._state["epmd"]), "-address", "127.0.0.1"],
             self.data_dir / "log/epmd.log",
         )
         self._beam = Process([self._server], self.data_dir / "log/console.log", self._env(), self.data_dir)
+
+    @property
+    def node(self) -> str:
+        """The name among Erlang's nodes."""
+        return str(self._state["node"])
 
     @property
     def port(self) -> int:
@@ -120,14 +142,18 @@ class RabbitMQ:
 
     def wait_ready(self, timeout: float = 30) -> None:
         """Return when the broker takes connections."""
-        _wait("RabbitMQ", self, timeout)
+        wait_until_ready("RabbitMQ", self, timeout)
 
     def stop(self, timeout: float = 10) -> None:
         """Shut down in order; kill what is left after ``timeout`` seconds."""
+        self.stop_node(timeout)
+        self.epmd.stop(timeout)
+
+    def stop_node(self, timeout: float) -> None:
+        """As ``stop``, without epmd."""
         self.terminate()
         if not self._beam.wait(timeout):
             self._beam.kill()
-        self.epmd.stop(timeout)
 
     def terminate(self) -> None:
         """Ask the node to shut down; one that boots is let do so first, or it may hang half-way."""
@@ -140,8 +166,12 @@ class RabbitMQ:
 
     def kill(self) -> None:
         """End the node as a power cut would."""
-        self._beam.kill()
+        self.kill_node()
         self.epmd.kill()
+
+    def kill_node(self) -> None:
+        """As ``kill``, without epmd."""
+        self._beam.kill()
 
     def ctl(self, *args: str) -> str:
         """The output of rabbitmqctl with these arguments."""
@@ -162,7 +192,7 @@ class RabbitMQ:
     def _leave_statistics(self) -> None:
         """Unhook the management agent, which would hold a stop up for 5 s."""
         unhook = "gen_event delete_handler [rabbit_event, rabbit_mgmt_db_handler, []]"
-        command = ["erl_call", "-sname", str(self._state["node"]), "-a", unhook]
+        command = ["erl_call", "-sname", self.node, "-a", unhook]
         with suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(command, env=self._env(), capture_output=True, timeout=1)
 
@@ -193,7 +223,7 @@ class RabbitMQ:
             "RABBITMQ_LOG_BASE": f"{home}/log",
             "RABBITMQ_MAX_NUMBER_OF_PROCESSES": "65536",
             "RABBITMQ_MNESIA_BASE": f"{home}/mnesia",
-            "RABBITMQ_NODENAME": str(self._state["node"]),
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_PID_FILE": f"{home}/rabbitmq.pid",
             "RABBITMQ_SCHEDULER_BIND_TYPE": "u",  # bound schedulers would fight over cores
         }
@@ -201,6 +231,9 @@ class RabbitMQ:
 
 class MongoDB:
     """A replica set of one member, so that transactions and change streams work."""
+
+    HANDOVER_MS = 100
+    """How long a stop waits for another primary: there is none to wait for."""
 
     def __init__(self, data_dir: Path, port: int | None = None, test_commands: bool = False) -> None:
         self.data_dir = data_dir.resolve()
@@ -241,7 +274,7 @@ class MongoDB:
 
     def wait_ready(self, timeout: float = 30) -> None:
         """Return when the member is the primary."""
-        _wait("MongoDB", self, timeout)
+        wait_until_ready("MongoDB", self, timeout)
 
     def ready(self) -> bool:
         """Whether the member is the primary; form or move the replica set if needed."""
@@ -288,7 +321,7 @@ class MongoDB:
         parameters = {
             "diagnosticDataCollectionEnabled": "false",
             "enableTestCommands": str(int(test_commands)),
-            "shutdownTimeoutMillisForSignaledShutdown": "100",  # nobody to hand over to
+            "shutdownTimeoutMillisForSignaledShutdown": str(self.HANDOVER_MS),
             "transactionLifetimeLimitSeconds": "5",  # what a killed process left open; ours take milliseconds
         }
         settings = [f"--setParameter={name}={value}" for name, value in parameters.items()]
@@ -340,7 +373,8 @@ def _new_identity() -> dict[str, str | int]:
     }
 
 
-def _wait(name: str, server: RabbitMQ | MongoDB, timeout: float) -> None:
+def wait_until_ready(name: str, server: Server, timeout: float) -> None:
+    """Raise ``ServerError`` when it ends before, or takes longer than ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     logs = server.data_dir / "log"
     while not server.ready():

@@ -1,14 +1,13 @@
 """The whole system, once a session, and one with the short deadlines for tests of the clock."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from secrets import token_hex
 
 import pytest
 
 from deploy.local.servers import MongoDB, RabbitMQ
-from tests.conftest import ALL, UNROUTED, management
 from tests.e2e.steps import Steps
+from tests.support.servers import virtual_host
 from tests.support.system import System, running
 
 Servers = tuple[RabbitMQ, MongoDB]
@@ -17,7 +16,7 @@ Servers = tuple[RabbitMQ, MongoDB]
 @pytest.fixture(scope="session")
 def system(rabbitmq: RabbitMQ, mongodb: MongoDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Under the standard profile."""
-    with _vhost(rabbitmq) as amqp_uri:
+    with virtual_host(rabbitmq) as amqp_uri:
         folder = tmp_path_factory.mktemp("system")
         with running(System(amqp_uri, mongodb.uri, f"e{token_hex(3)}_", folder)) as system:
             yield system
@@ -26,7 +25,7 @@ def system(rabbitmq: RabbitMQ, mongodb: MongoDB, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="module")
 def hasty(rabbitmq: RabbitMQ, mongodb: MongoDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Under the demo profile, 5 s a tier, with little patience for a silent resident and two processes of dispatch."""
-    with _vhost(rabbitmq) as amqp_uri:
+    with virtual_host(rabbitmq) as amqp_uri:
         folder = tmp_path_factory.mktemp("hasty")
         settings = {"SIDAN_SLA_PROFILE": "demo", "SIDAN_RATING_SILENCE_SECONDS": "2"}
         with running(
@@ -38,14 +37,3 @@ def hasty(rabbitmq: RabbitMQ, mongodb: MongoDB, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def steps(system: System) -> Steps:
     return Steps(system)
-
-
-@contextmanager
-def _vhost(rabbitmq: RabbitMQ) -> Iterator[str]:
-    name = f"e2e-{token_hex(4)}"
-    with management(rabbitmq) as client:
-        client.put(f"/vhosts/{name}", json={}).raise_for_status()
-        client.put(f"/permissions/{name}/{rabbitmq.user}", json=ALL).raise_for_status()
-        client.put(f"/policies/{name}/unrouted", json=UNROUTED).raise_for_status()
-        yield f"{rabbitmq.uri}{name}"
-        client.delete(f"/vhosts/{name}")

@@ -3,11 +3,9 @@
 The servers are this module's own, since it stops them.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -19,6 +17,7 @@ from services.chassis.topology import EVENT_LOG, UNROUTED
 from services.points.verify import verify
 from tests.e2e.steps import MEMBERS, TEAMS, WISH, Steps
 from tests.support.processes import eventually
+from tests.support.servers import started
 from tests.support.system import SERVICES, System, running
 
 Server = RabbitMQ | MongoDB
@@ -29,26 +28,15 @@ POINTS = 1
 """For the 6 minutes of each."""
 
 
-@contextmanager
-def _own(server: Any) -> Iterator[Any]:
-    server.start()
-    try:
-        server.wait_ready(60)
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(server.data_dir)
-
-
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    with _own(RabbitMQ(tmp_path_factory.mktemp("own-rabbitmq"))) as server:
+    with started(RabbitMQ(tmp_path_factory.mktemp("own-rabbitmq"))) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoDB]:
-    with _own(MongoDB(tmp_path_factory.mktemp("own-mongodb"))) as server:
+    with started(MongoDB(tmp_path_factory.mktemp("own-mongodb"))) as server:
         yield server
 
 
