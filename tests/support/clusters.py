@@ -21,7 +21,12 @@ NET_TICK = 10
 """Seconds until nodes take a silent one for dead; by default 60."""
 ELECTION = {"electionTimeoutMillis": 2000, "heartbeatTimeoutSecs": 2}
 """After so long without a word of the primary a secondary stands for election; by default 10 s."""
-PROBE = {"directConnection": True, "serverSelectionTimeoutMS": 500, "connectTimeoutMS": 500, "socketTimeoutMS": 1000}
+PROBE: dict[str, Any] = {
+    "directConnection": True,
+    "serverSelectionTimeoutMS": 500,
+    "connectTimeoutMS": 500,
+    "socketTimeoutMS": 1000,
+}
 LEADER = """
     {{ok, Queue}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>)),
     case amqqueue:get_pid(Queue) of
