@@ -2,13 +2,15 @@
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pymongo import MongoClient
 
 from deploy.local.servers import MongoDB, RabbitMQ
 from tests.support.clusters import RabbitCluster
-from tests.support.servers import started, virtual_host
+from tests.support.processes import World
+from tests.support.servers import Broker, started, virtual_host
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +34,17 @@ def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoDB]:
         yield server
 
 
+@pytest.fixture(params=["node", pytest.param("cluster", marks=pytest.mark.cluster)])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """One node; with ``-m cluster`` three."""
+    server: Broker = request.getfixturevalue("rabbitmq" if request.param == "node" else "rabbit_cluster")
+    return server
+
+
 @pytest.fixture
-def amqp_uri(rabbitmq: RabbitMQ) -> Iterator[str]:
+def amqp_uri(broker: Broker) -> Iterator[str]:
     """A vhost of the test's own."""
-    with virtual_host(rabbitmq) as uri:
+    with virtual_host(broker) as uri:
         yield uri
 
 
@@ -54,3 +63,11 @@ def database_prefix(mongo_uri: str) -> Iterator[str]:
         for name in client.list_database_names():
             if name.startswith(prefix):
                 client.drop_database(name)
+
+
+@pytest.fixture
+def world(amqp_uri: str, mongo_uri: str, database_prefix: str, tmp_path: Path) -> Iterator[World]:
+    """A virtual host and databases of the test's own, for the sample services."""
+    world = World(amqp_uri, mongo_uri, database_prefix, tmp_path)
+    yield world
+    world.close()

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -15,9 +14,9 @@ from typing import Any
 import amqp
 import httpx
 import pytest
-from kombu import Connection, Exchange, Queue
+from kombu import Connection
 
-from deploy.local.servers import RabbitMQ, free_port
+from deploy.local.servers import free_port
 from deploy.reference.rpc import Away, Refused
 from gateway.rpc import RpcClient
 from services.chassis.dead import DeadLetters
@@ -27,6 +26,8 @@ from services.chassis.topology import DEAD_SUFFIX, UNROUTED
 from services.contracts.errors import Unavailable
 from tests.support.processes import ACTOR, ROOT, World, eventually
 from tests.support.proxy import Proxy
+from tests.support.servers import Broker
+from tests.support.system import Events
 from tests.support.topology import QUEUE
 
 CONFIRM_DEADLINE = 5.0  # seconds
@@ -131,69 +132,30 @@ def test_an_event_handled_twice_has_one_effect(world: World) -> None:
 # -- 4 ------------------------------------------------------------------------------------------------
 
 
-class Recorder:
-    """Everything that is published, in the order of the broker."""
-
-    def __init__(self, world: World) -> None:
-        self.seen: list[tuple[str, int]] = []
-        self._uri, self._stop = world.amqp_uri, threading.Event()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
-
-    def _run(self) -> None:
-        def note(_body: Any, message: Any) -> None:
-            self.seen.append((message.headers[PREFIX + "subject"], int(message.headers[PREFIX + "sequence"])))
-            message.ack()
-
-        with Connection(self._uri) as connection:
-            queue = Queue("", Exchange("sidan.events", "topic"), "#", exclusive=True)
-            with connection.Consumer(queue, callbacks=[note], accept=["json"]):
-                self._ready.set()
-                while not self._stop.is_set():
-                    try:
-                        connection.drain_events(timeout=0.2)
-                    except TimeoutError:
-                        continue
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join(5)
-
-    def first_publications(self) -> dict[str, list[int]]:
-        first: dict[str, list[int]] = defaultdict(list)
-        for subject, sequence in self.seen:
-            if sequence not in first[subject]:
-                first[subject].append(sequence)
-        return first
-
-
 def test_first_publications_of_an_aggregate_are_in_order_with_several_replicas(world: World) -> None:
     replicas = [world.start("alpha") for _ in range(3)]
     for replica in replicas:
         replica.wait_started()
-    recorder = Recorder(world)
     things, touches = [f"thing-{n}" for n in range(8)], 25
-    for thing in things:
-        add(world, thing)
-    workers = [threading.Thread(target=_touch, args=(world, thing, touches)) for thing in things]
-    for worker in workers:
-        worker.start()
-    eventually(lambda: len(recorder.seen) > len(things) * touches / 4)
-    holder = _relay_holder(world, replicas)
-    holder.kill()
-    killed = time.monotonic()
-    before = len(recorder.seen)
-    eventually(lambda: len(recorder.seen) > before, seconds=5, what="another relay took over")
-    assert time.monotonic() - killed < 5
-    for worker in workers:
-        worker.join()
-    expected = {thing: list(range(1, touches + 2)) for thing in things}
-    eventually(lambda: world.unsent() == 0)
-    eventually(lambda: all(len(recorder.first_publications()[t]) == touches + 1 for t in things))
-    assert recorder.first_publications() == expected
-    recorder.close()
+    with Events(world.amqp_uri) as events:
+        for thing in things:
+            add(world, thing)
+        workers = [threading.Thread(target=_touch, args=(world, thing, touches)) for thing in things]
+        for worker in workers:
+            worker.start()
+        eventually(lambda: len(events) > len(things) * touches / 4)
+        holder = _relay_holder(world, replicas)
+        holder.kill()
+        killed = time.monotonic()
+        before = len(events)
+        eventually(lambda: len(events) > before, seconds=5, what="another relay took over")
+        assert time.monotonic() - killed < 5
+        for worker in workers:
+            worker.join()
+        expected = {thing: list(range(1, touches + 2)) for thing in things}
+        eventually(lambda: world.unsent() == 0)
+        eventually(lambda: all(len(events.first_publications()[t]) == touches + 1 for t in things))
+        assert events.first_publications() == expected
 
 
 def _touch(world: World, thing: str, times: int) -> None:
@@ -360,11 +322,11 @@ def test_a_publish_on_a_dead_link_ends_within_5_seconds_and_recovers(world: Worl
 
 
 def test_a_publish_on_a_blocked_link_ends_within_5_seconds_and_the_outbox_holds_the_event(
-    world: World, rabbitmq: RabbitMQ
+    world: World, broker: Broker
 ) -> None:
     world.start("beta").wait_started()
     alpha = world.start("alpha").wait_started()
-    rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
     try:
         # The broker takes no request from a link that publishes, so the state is changed beneath the service.
         waiting = envelope("while-blocked", "blocked")
@@ -375,7 +337,7 @@ def test_a_publish_on_a_blocked_link_ends_within_5_seconds_and_the_outbox_holds_
         eventually(lambda: "not confirmed" in alpha.log.read_text(), seconds=12, what="the publish gave up")
         assert world.unsent() == 1 and alpha.alive
     finally:
-        rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
+        broker.ctl("set_vm_memory_high_watermark", "0.4")
     eventually(lambda: world.applied() == ["blocked"])
 
 

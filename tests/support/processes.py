@@ -106,6 +106,11 @@ class World:
         with RpcClient(self.amqp_uri, service) as client:
             return client.call(Call(name, {"actor": ACTOR, **kwargs}), timeout)
 
+    def add(self, *things: str, **more: Any) -> None:
+        """Commands, one after the other; the event of each thing follows."""
+        for id in things:
+            self.call("alpha.add", command={"id": id, **more})
+
     def call_in_vain(self, method: str, **kwargs: Any) -> None:
         """A call whose process dies over it."""
         with pytest.raises(Away):

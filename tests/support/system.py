@@ -248,6 +248,18 @@ class Events:
         """The facts of an aggregate, as they came."""
         return [fact for fact, headers, _ in self._seen if headers["cloudEvents_subject"] == subject]
 
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def first_publications(self) -> dict[str, list[int]]:
+        """The sequences of each aggregate in the order of the broker, duplicates left out."""
+        first: dict[str, list[int]] = defaultdict(list)
+        for _, headers, _ in list(self._seen):
+            sequences, sequence = first[headers["cloudEvents_subject"]], int(headers["cloudEvents_sequence"])
+            if sequence not in sequences:
+                sequences.append(sequence)
+        return first
+
     def text(self) -> str:
         """All that was said, headers and bodies."""
         return json.dumps(self._seen, ensure_ascii=False)

@@ -1,0 +1,68 @@
+"""What tests put on the wire and read from it, past the services."""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import amqp
+import httpx
+from kombu import Connection
+
+from services.chassis.clock import now
+from services.chassis.dead import DeadLetter, DeadLetters
+from services.chassis.messages import Envelope
+from services.chassis.topology import DEAD_SUFFIX
+from tests.support.processes import World, eventually
+from tests.support.topology import QUEUE
+
+
+@contextmanager
+def channel_of(world: World) -> Iterator[Any]:
+    with Connection(world.amqp_uri) as connection:
+        yield connection.default_channel
+
+
+def publish(world: World, headers: dict[str, Any], body: bytes, key: str = QUEUE, **properties: Any) -> None:
+    message = amqp.Message(body, application_headers=headers, **properties)
+    with channel_of(world) as channel:
+        channel.basic_publish(message, "", key)
+
+
+def publish_events(world: World, events: Iterable[Envelope], queue: str = QUEUE) -> None:
+    """In this order, as the relay would."""
+    with channel_of(world) as channel:
+        for event in events:
+            message = amqp.Message(event.data, application_headers=event.headers(), message_id=event.id)
+            channel.basic_publish(message, "", queue)
+
+
+def envelope(id: str, thing: str, sequence: int = 1, **data: Any) -> Envelope:
+    content = {"site": "130802103202", "thing_id": thing, "counter": "counter", **data}
+    return Envelope(
+        id, "cn.sidan.thing.happened.v1", "/sidan/alpha", thing, now(), sequence, "130802103202",
+        json.dumps(content).encode(),
+    )  # fmt: skip
+
+
+@contextmanager
+def dead_letters(world: World) -> Iterator[DeadLetters]:
+    with Connection(world.amqp_uri) as connection:
+        yield DeadLetters(connection.connection, [QUEUE])
+
+
+def the_dead(world: World, count: int) -> list[DeadLetter]:
+    """When there are ``count`` of them; they are in the queue again afterwards."""
+    eventually(lambda: world.depth(QUEUE + DEAD_SUFFIX) == count, what=f"{count} dead letters")
+    with dead_letters(world) as dead:
+        letters = dead.all()
+    # What was looked at returns a moment after the channel is closed.
+    eventually(lambda: world.depth(QUEUE + DEAD_SUFFIX) == count, what="they are back")
+    return letters
+
+
+def metric(port: int, name: str) -> float:
+    """The sum over the labels."""
+    page = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    lines = (line.rpartition(" ") for line in page.splitlines() if not line.startswith("#"))
+    return sum(float(value) for label, _, value in lines if label.partition("{")[0] == name)
