@@ -17,7 +17,8 @@ from gateway.limits import BodyLimit
 from gateway.routes import identity, orders, registry
 from gateway.rpc import RpcClient
 from gateway.settings import settings
-from services.contracts.errors import Forbidden, Invalid, Malformed, NotFound, ServiceError
+from services.contracts.errors import Forbidden, Malformed, NotFound, ServiceError
+from services.contracts.wording import invalid_fields
 
 PROBLEM = "application/problem+json"
 
@@ -63,9 +64,7 @@ async def on_invalid(_request: Request, error: RequestValidationError) -> Respon
     errors = error.errors()
     if any(e["type"] in ("json_invalid", "json_type") for e in errors):
         return problem_response(Malformed("请求内容不是有效的 JSON").problem())
-    fields = [{"path": ".".join(str(part) for part in e["loc"][1:]), "message": e["msg"]} for e in errors]
-    paths = "、".join(field["path"] for field in fields)
-    return problem_response(Invalid(f"填写有误：{paths}", fields=fields).problem())
+    return problem_response(invalid_fields(errors, skip=1).problem())
 
 
 async def on_http_error(_request: Request, error: HTTPException) -> Response:

@@ -28,6 +28,7 @@ from services.chassis.topology import RPC_EXCHANGE
 from services.chassis.unit_of_work import Idempotency
 from services.contracts.actor import Actor
 from services.contracts.errors import Invalid, Malformed, NotFound, ServiceError, Unavailable
+from services.contracts.wording import invalid_fields
 
 STOP_POLL = 0.02  # seconds
 DEADLINE = 3.0
@@ -86,7 +87,7 @@ def _validated(model: type[BaseModel], given: Any) -> Any:
     try:
         return given if isinstance(given, model) else model.model_validate(given)
     except ValidationError as error:
-        raise invalid_fields(error) from None
+        raise invalid_fields(error.errors()) from None
 
 
 def _parameters(method: Method) -> dict[str, bool]:
@@ -111,11 +112,6 @@ def _idempotency(given: Any, actor: Actor) -> Idempotency | None:
     if not given:
         return None
     return Idempotency(f"{actor.id}:{given['key']}", given["fingerprint"])
-
-
-def invalid_fields(error: ValidationError) -> Invalid:
-    fields = [{"path": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()]
-    return Invalid("填写有误：" + "、".join(f["path"] for f in fields), fields=fields)
 
 
 def _seconds_left(service: Any) -> float:

@@ -7,12 +7,15 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from services.chassis.messages import Command, Event
 from services.contracts.registry import Category, Identifier, SiteCode, TargetGroup, Tier
+from services.contracts.wording import form
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
 Time = Annotated[AwareDatetime, Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))]
 """Far from where a calendar begins and ends, so that it may be put into any zone."""
-Url = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://")]
+Url = Annotated[
+    str, StringConstraints(max_length=500, pattern=form("^https?://", "应填网址，以 http:// 或 https:// 开头"))
+]
 
 
 class Segment(BaseModel):

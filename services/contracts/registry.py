@@ -8,9 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.chassis.messages import Command, Event
 from services.contracts.actor import Role
+from services.contracts.wording import form
 
-SiteCode = Annotated[str, StringConstraints(pattern=r"^(\d{4}|\d{6}|\d{9}|\d{12})$")]
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[\w.:-]+$")]
+SiteCode = Annotated[
+    str, StringConstraints(pattern=form(r"^(\d{4}|\d{6}|\d{9}|\d{12})$", "应填 4、6、9 或 12 位数字的区划代码"))
+]
+Identifier = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=64, pattern=form(r"^[\w.:-]+$", "只能由文字、数字和 _ . : - 组成，不能有空格")
+    ),
+]
+AccountKind = Annotated[str, StringConstraints(pattern=form("^(person|client)$", "只能填以下之一：person、client"))]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
 
 
@@ -173,7 +182,7 @@ class AddAccount(Command):
     roles: list[Role]
     site: SiteCode
     volunteer: Identifier | None = None
-    kind: Annotated[str, StringConstraints(pattern="^(person|client)$")] = "person"
+    kind: AccountKind = "person"
 
 
 class AddVolunteer(Command):
@@ -191,7 +200,7 @@ class AddVolunteer(Command):
 class Authenticate(Command):
     username: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     password: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    kind: Annotated[str, StringConstraints(pattern="^(person|client)$")] = "person"
+    kind: AccountKind = "person"
 
 
 class TeamView(BaseModel):

@@ -6,9 +6,10 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
+from pydantic import BaseModel
 
 from gateway import asyncapi
 from services.chassis.messages import Command, Event
@@ -33,6 +34,20 @@ def commands() -> dict[str, type[Command]]:
 
 def _is_command(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, Command) and value is not Command
+
+
+def parts_of_commands() -> dict[str, type[BaseModel]]:
+    """The commands and the models that they are made of."""
+    return {part.__name__: part for command in commands().values() for part in _parts(command)}
+
+
+def _parts(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from _parts(field.annotation)
+    for inner in get_args(annotation):
+        yield from _parts(inner)
 
 
 def current() -> dict[str, Schema]:

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import random
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -33,7 +34,9 @@ def slug(response: httpx.Response) -> str:
 
 def paths(response: httpx.Response) -> list[str]:
     assert (response.status_code, slug(response)) == (422, "invalid"), response.text
-    return [field["path"] for field in response.json()["fields"]]
+    fields = response.json()["fields"]
+    assert all(re.match("[\u4e00-\u9fff]", field["message"]) for field in fields), "in Chinese"
+    return [field["path"] for field in fields]
 
 
 def send(person: Person, content: bytes | str, path: str = "/v1/orders", **headers: str) -> httpx.Response:
