@@ -17,7 +17,7 @@ from gateway.limits import BodyLimit
 from gateway.routes import identity, orders, registry
 from gateway.rpc import RpcClient
 from gateway.settings import settings
-from services.contracts.errors import Forbidden, Malformed, NotFound, ServiceError
+from services.contracts.errors import Forbidden, Malformed, MethodNotAllowed, NotFound, ServiceError
 from services.contracts.wording import invalid_fields
 
 PROBLEM = "application/problem+json"
@@ -60,17 +60,21 @@ async def on_service_error(_request: Request, error: ServiceError) -> Response:
 
 
 async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
-    """`400` when the body is no JSON, else `422` with the path of each field."""
+    """`400` when the body is no JSON or does not say so, else `422` with the path of each field."""
     errors = error.errors()
     if any(e["type"] in ("json_invalid", "json_type") for e in errors):
         return problem_response(Malformed("请求内容不是有效的 JSON").problem())
+    if any(isinstance(e.get("input"), bytes) for e in errors):  # a body that does not say that it is JSON
+        return problem_response(Malformed("请求内容要用 JSON，并注明 Content-Type: application/json").problem())
     return problem_response(invalid_fields(errors, skip=1).problem())
 
 
 async def on_http_error(_request: Request, error: HTTPException) -> Response:
-    known: dict[int, type[ServiceError]] = {400: Malformed, 403: Forbidden, 404: NotFound}
+    known: dict[int, type[ServiceError]] = {400: Malformed, 403: Forbidden, 404: NotFound, 405: MethodNotAllowed}
     found = known.get(error.status_code, ServiceError)()
-    return problem_response({**found.problem(), "status": error.status_code, "title": str(error.detail)})
+    response = problem_response({**found.problem(), "status": error.status_code})
+    response.headers.update(error.headers or {})
+    return response
 
 
 async def on_bug(_request: Request, _error: Exception) -> Response:

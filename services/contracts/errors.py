@@ -5,9 +5,10 @@ ServiceError
 ├── Unauthenticated    401  who asks is not known
 ├── Forbidden          403  the caller may see it, but not do this
 ├── NotFound           404  it does not exist, or the caller may not know of it
+├── MethodNotAllowed   405  not with this method
 ├── Conflict           409  the state does not allow it
 │   ├── IllegalTransition   with the state and what is possible
-│   └── AlreadyAccepted     another team was first
+│   └── AlreadyAccepted     a team has it, perhaps the same one
 ├── TooLarge           413  the body is over the limit
 ├── Invalid            422  a field is wrong; ``fields`` says which
 │   └── IdempotencyKeyReused  same key, another request
@@ -56,6 +57,10 @@ class Forbidden(ServiceError):
 
 class NotFound(ServiceError):
     status, slug, title = 404, "not-found", "没有找到"
+
+
+class MethodNotAllowed(ServiceError):
+    status, slug, title = 405, "method-not-allowed", "这个地址不支持这种请求方法"
 
 
 class Conflict(ServiceError):

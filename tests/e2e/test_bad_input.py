@@ -60,6 +60,12 @@ def test_what_is_no_json_is_malformed(resident: Person, content: bytes) -> None:
     assert response.status_code in ((400, 422) if content == b"" else (400,)), response.text
 
 
+def test_json_that_does_not_say_so_is_malformed_and_told_how_to(resident: Person) -> None:
+    response = send(resident, json.dumps(WISH), **{"Content-Type": "application/x-www-form-urlencoded"})
+    assert (response.status_code, slug(response)) == (400, "malformed")
+    assert "Content-Type: application/json" in response.json()["detail"]
+
+
 @pytest.mark.parametrize("content", [b"null", b"[]", b'"text"', b"1", b"true", b"NaN"])
 def test_json_that_is_no_object_is_refused(resident: Person, content: bytes) -> None:
     assert send(resident, content).status_code in (400, 422)
@@ -200,6 +206,7 @@ def test_an_unknown_page_and_a_wrong_method_are_problems_too(system: System, res
     assert (resident.get("/v1/nothing").status_code, slug(resident.get("/v1/nothing"))) == (404, "not-found")
     response = resident.request("DELETE", "/v1/orders")
     assert (response.status_code, response.headers["content-type"]) == (405, "application/problem+json")
+    assert slug(response) == "method-not-allowed" and "allow" in response.headers
 
 
 # -- what the state does not allow --------------------------------------------------------------------
