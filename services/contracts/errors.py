@@ -72,7 +72,7 @@ class IllegalTransition(Conflict):
 
 
 class AlreadyAccepted(Conflict):
-    slug, title = "already-accepted", "已被其他队伍接单"
+    slug, title = "already-accepted", "已有队伍接单"
 
 
 class TooLarge(ServiceError):

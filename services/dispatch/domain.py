@@ -251,7 +251,9 @@ class Order:
     def accept(self, actor: Actor, team: Team, volunteers: Sequence[str], now: datetime) -> list[Event]:
         """The first acceptance wins; the other offers lapse."""
         if self.accepted_by is not None and self.state not in OPEN:
-            raise AlreadyAccepted("这一单已经被接走了，谢谢您", **self._situation())
+            own = self.accepted_by == team.id
+            detail = "您的队伍已经接了这一单" if own else "这一单已经被其他队伍接走了，谢谢您"
+            raise AlreadyAccepted(detail, **self._situation())
         self._check("accept")
         offer = self._open_offer(team)
         strangers = set(volunteers) - set(team.member_ids)

@@ -103,8 +103,10 @@ def test_the_first_acceptance_wins_and_the_others_learn_why(steps: Steps, system
     order = steps.place()
     steps.accept(order, "leader2")
     late = system.person("leader1").post(f"/v1/orders/{order['id']}/accept", {"team": TEAMS["leader1"]})
-    assert problem(late) == (409, "already-accepted")
+    again = system.person("leader2").post(f"/v1/orders/{order['id']}/accept", {"team": TEAMS["leader2"]})
+    assert problem(late) == problem(again) == (409, "already-accepted")
     assert late.json()["state"] == "accepted"
+    assert ("其他队伍" in late.json()["detail"], "您的队伍" in again.json()["detail"]) == (True, True)
     assert steps.order(order)["accepted_by"] == TEAMS["leader2"]
 
 

@@ -223,9 +223,16 @@ def test_the_first_acceptance_wins_and_the_other_offers_lapse() -> None:
     ]
     assert order.volunteers == ["first-member"]
     assert [offer.state for offer in order.offers] == [OfferState.ACCEPTED, OfferState.LAPSED]
-    with pytest.raises(AlreadyAccepted):
+    with pytest.raises(AlreadyAccepted, match="其他队伍"):
         order.accept(leader_of(second), second, [], MORNING)
     assert order.accepted_by == "first"
+
+
+def test_a_team_that_accepts_again_is_told_that_it_has_the_order() -> None:
+    order = an_order(S.ACCEPTED)
+    with pytest.raises(AlreadyAccepted, match="您的队伍已经接了这一单"):
+        order.accept(leader_of(a_team()), a_team(), [], MORNING)
+    assert order.accepted_by == a_team().id
 
 
 def test_only_members_can_be_sent() -> None:
