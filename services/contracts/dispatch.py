@@ -147,7 +147,7 @@ class OrderReopened(DispatchEvent):
 class Preferred(BaseModel):
     """When the resident would like the visit."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: Time = Field(alias="from")
     end: Time = Field(alias="to")
@@ -208,7 +208,7 @@ class StartOrder(Command):
 class ServiceRecord(BaseModel):
     """One volunteer's time on the order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     volunteer: Identifier
     start: Time = Field(alias="from")

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from deploy import topology
 from gateway import asyncapi
@@ -86,6 +87,15 @@ def test_segments_and_sources_look_as_the_public_contract_says() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_refuses_unknown_fields(name: str) -> None:
     assert all(part.get("additionalProperties") is False for part in objects(GOLDEN[name]))
+
+
+@pytest.mark.parametrize("part", schemas.parts_of_commands().values(), ids=schemas.parts_of_commands())
+def test_a_field_of_a_command_is_taken_by_its_published_name_only(part: type[BaseModel]) -> None:
+    inner = {name for name, field in part.model_fields.items() if field.alias not in (None, name)}
+    with pytest.raises(ValidationError) as refused:
+        part.model_validate({name: None for name in inner} | {"unknown": None})
+    extra = {error["loc"] for error in refused.value.errors() if error["type"] == "extra_forbidden"}
+    assert extra == {(name,) for name in inner | {"unknown"}}
 
 
 @pytest.mark.parametrize("name", EVENTS)
