@@ -24,6 +24,7 @@ DEFAULT_SCORE = 5
 """What a silent resident is taken to have said; marked ``system``."""
 SHORTEST_SEGMENT = timedelta(minutes=1)  # domain, section 6
 CLOCK_TOLERANCE = timedelta(minutes=1)
+NO_SUCH_ITEM = "本村（社区）没有这项服务，可以点的服务见 GET /v1/service-items"
 UNKNOWN = "没有找到这个单"
 """The same of an order that is not there and of one that the caller may not know of."""
 
@@ -467,7 +468,7 @@ def fitting(order: Order, teams: Iterable[Team]) -> list[Team]:
 
 def _check_wish(item: Item, place: Place, chain: list[Seat], wish: Wish) -> None:
     if item.site not in place.path:
-        raise invalid("service_item", "本村（社区）没有这项服务")
+        raise invalid("service_item", NO_SUCH_ITEM)
     if not chain:
         raise invalid("site", "这里还没有开通文明实践站、所或中心")
     if wish.target_group not in item.target_groups:

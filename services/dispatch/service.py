@@ -56,7 +56,7 @@ class DispatchService:
         permissions.check_placing(actor, place, beneficiary, command.on_behalf_of)
         item = self.uow.items.find(command.service_item)
         if item is None:
-            raise invalid("service_item", "没有这项服务")
+            raise invalid("service_item", domain.NO_SUCH_ITEM)
         chain = domain.chain_of(place, self.uow.places.find_many(place.path))
         teams = self.uow.teams.at([chain[0].site]) if chain else []
         order, events = Order.place(str(ULID()), item, place, chain, _wish(actor, command), teams, _deadlines(), now())

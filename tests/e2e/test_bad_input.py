@@ -118,6 +118,12 @@ def test_a_missing_field_is_named(resident: Person, missing: str) -> None:
     assert paths(resident.post("/v1/orders", {k: v for k, v in WISH.items() if k != missing})) == [missing]
 
 
+def test_an_unknown_service_item_is_told_where_the_items_are(resident: Person) -> None:
+    response = resident.post("/v1/orders", {**WISH, "service_item": "unknown"})
+    assert paths(response) == ["service_item"]
+    assert "GET /v1/service-items" in response.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("command", "body", "path"),
     [
