@@ -11,15 +11,21 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
+from amqp.exceptions import AMQPError
 from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError
 
+from services.chassis.messages import Envelope
+
+Passing = SimpleQueue[Envelope]
 CHINA = ZoneInfo("Asia/Shanghai")
 PATIENCE = 90.0
 """Seconds that one step may take, restarts of what it needs included."""
@@ -96,9 +102,10 @@ def main() -> int:
         name: Client(endpoints["http"], name)
         for name in ("resident", "station", "leader3", "institute", "leader4", "center")
     }
-    _watch(endpoints["amqp"])
+    passing = _watch(endpoints["amqp"])
+    _write("all times are Chinese time (Asia/Shanghai)")
     try:
-        order = _play(people)
+        order = _play(people, passing)
         _report(people, order)
     except Refused as error:
         print(f"\nthe demo stopped: {error}", file=sys.stderr)
@@ -113,13 +120,14 @@ def _endpoints() -> dict[str, str]:
     return dict(json.loads(path.read_text()))
 
 
-def _play(people: dict[str, Client]) -> dict[str, Any]:
+def _play(people: dict[str, Client], passing: Passing) -> dict[str, Any]:
     placed = people["resident"].post(
         "/v1/orders", {"service_item": ITEM, "description": "给腿脚不便的老人上门理发", "target_group": "elderly"}
     )
-    path = f"/v1/orders/{placed['id']}"
-    _say(f"the resident placed order {placed['id']}; due at the {placed['tier']} by {placed['due_at']}")
-    _climb(people, path, placed)
+    path, due = f"/v1/orders/{placed['id']}", datetime.fromisoformat(placed["due_at"])
+    _say(f"the resident placed order {placed['id']}; due at the {placed['tier']} by {due.astimezone(CHINA):%F %T}")
+    threading.Thread(target=_tell, args=(passing, placed["id"]), daemon=True).start()
+    _climb(people, path, due)
     leader, staff, team = _accept(people, path)
     _say(f"accepted by {team['name']}")
     leader.post(f"{path}/start", {})
@@ -144,9 +152,8 @@ def _accept(people: dict[str, Client], path: str) -> tuple[Client, Client, dict[
     raise Refused("nobody could accept the order")
 
 
-def _climb(people: dict[str, Client], path: str, placed: dict[str, Any]) -> None:
+def _climb(people: dict[str, Client], path: str, due: datetime) -> None:
     """Nobody at the station takes it: the deadline passes, or the station sends it up by hand."""
-    due = datetime.fromisoformat(placed["due_at"])
     if due - datetime.now(CHINA) < timedelta(seconds=60):
         _say("nobody takes it; waiting for the deadline (demo profile)")
     else:
@@ -171,11 +178,11 @@ def _records(people: dict[str, Client], team: dict[str, Any]) -> list[dict[str, 
 
 
 def _report(people: dict[str, Client], order: dict[str, Any]) -> None:
-    print("\ntimeline")
+    lines = ["\ntimeline"]
     for entry in people["resident"].get(f"/v1/orders/{order['id']}/timeline")["items"]:
-        time_ = datetime.fromisoformat(entry["time"]).astimezone(CHINA)
-        print(f"  {time_:%H:%M:%S.%f}"[:-3] + f"  {entry['tier']:<10} {entry['event']:<10} {entry['note']}")
-    print("\nhours and points")
+        time_ = _clock(datetime.fromisoformat(entry["time"]))
+        lines.append(f"  {time_}  {entry['tier']:<10} {entry['event']:<10} {entry['note']}".rstrip())
+    _write("\n".join([*lines, "\nhours and points"]))
     for position, record in enumerate(order["records"]):
         _credited(people, order["id"], record["volunteer"], position)
 
@@ -201,7 +208,7 @@ def _credited(people: dict[str, Client], order_id: str, volunteer: str, position
         _await("points are deposited", award)
     points = sum(e["amount"] for e in awards)
     said = f"{record['hours']} h {record['state']}, {points} points in {len(awards)} entry"
-    print(f"  {volunteer}: {said}" + (f" ({record['reason']})" if record["reason"] else ""))
+    _write(f"  {volunteer}: {said}" + (f" ({record['reason']})" if record["reason"] else ""))
 
 
 def _await(what: str, holds: Callable[[], bool]) -> None:
@@ -212,40 +219,68 @@ def _await(what: str, holds: Callable[[], bool]) -> None:
         time.sleep(PAUSE)
 
 
+def _clock(time_: datetime) -> str:
+    return f"{time_.astimezone(CHINA):%T.%f}"[:-3]
+
+
 def _say(text: str) -> None:
-    print(f"- {text}", flush=True)
+    _write(f"- {text}")
 
 
-def _watch(amqp: str) -> None:
-    """Print the events as they pass, while the demo runs."""
-    ready = threading.Event()
-    threading.Thread(target=_listen, args=(amqp, ready), daemon=True).start()
+def _write(text: str) -> None:
+    """In one go: another thread writes events meanwhile."""
+    print(f"{text}\n", end="", flush=True)
+
+
+def _watch(amqp_uri: str) -> Passing:
+    """What passes from now on, while the demo runs."""
+    passing, ready = Passing(), threading.Event()
+    threading.Thread(target=_listen, args=(amqp_uri, passing, ready), daemon=True).start()
     ready.wait(5)
+    return passing
 
 
-def _listen(amqp: str, ready: threading.Event) -> None:
-    seen: set[str] = set()
-
-    def show(_body: Any, message: Any) -> None:
-        id = message.headers.get("cloudEvents_id")
-        if id not in seen:
-            seen.add(id)
-            print(f"    event {message.delivery_info['routing_key']}", flush=True)
+def _listen(amqp_uri: str, passing: Passing, ready: threading.Event) -> None:
+    def take(message: Any) -> None:
+        try:
+            passing.put(Envelope.parse(message.headers, message.body))
+        except ValueError:
+            pass  # no event: others may publish here what they like
         message.ack()
 
     while True:
         try:
-            with Connection(amqp, connect_timeout=5) as connection:
+            with Connection(amqp_uri, connect_timeout=5) as connection:
                 queue = Queue("", Exchange("sidan.events", "topic"), "#", exclusive=True)
-                with connection.Consumer(queue, callbacks=[show]):
+                with connection.Consumer(queue, on_message=take):
                     ready.set()
                     while True:
                         connection.drain_events()
-        except OSError:
+        except (OSError, AMQPError, OperationalError):
             time.sleep(1)  # the broker is away; it comes back
-        except Exception as error:
-            print(f"    (events not shown: {type(error).__name__})", flush=True)
-            time.sleep(1)
+
+
+def _tell(passing: Passing, order_id: str) -> None:
+    for event in of_order(order_id, iter(passing.get, None)):
+        _write(f"    {_clock(event.time)}  event {event.routing_key}")
+
+
+def of_order(order_id: str, events: Iterable[Envelope]) -> Iterator[Envelope]:
+    """Those of the order, of its hours records and of their points, each once."""
+    ours, seen = {order_id}, set[str]()
+    for event in events:
+        if event.id in seen or not ours & {event.subject, _cause(event)}:
+            continue
+        seen.add(event.id)
+        if event.source == "/sidan/activities":
+            ours.add(event.subject)
+        yield event
+
+
+def _cause(event: Envelope) -> str | None:
+    """The id of what hours or points come from."""
+    source = json.loads(event.data).get("source")
+    return source["id"] if source else None
 
 
 if __name__ == "__main__":
