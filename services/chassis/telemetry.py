@@ -27,6 +27,12 @@ PUBLISHED = Counter("sidan_outbox_published_total", "Events published and confir
 OUTBOX_AGE = Gauge("sidan_outbox_oldest_seconds", "Age of the oldest unsent event")
 RETRIED = Counter("sidan_retries_total", "Messages copied to a retry level", ["queue"])
 DEAD = Counter("sidan_dead_letters_total", "Messages given up", ["queue"])
+PARKED = Gauge("sidan_parked_aggregates", "Aggregates whose later events wait behind a failing one")
+OUTAGE = Gauge("sidan_outage", "1 while a queue waits for a dependency to come back", ["queue"])
+IN_HAND = Gauge("sidan_in_hand", "Messages taken from a queue that wait for their turn", ["queue"])
+BREAKER = Gauge("sidan_breaker_open", "1 while calls to a dependency are refused at once", ["dependency"])
+LEASE_AGE = Gauge("sidan_lease_age_seconds", "Time since the lease was last renewed or seen renewed")
+DUE_OLDEST = Gauge("sidan_due_oldest_seconds", "How long the oldest due order has waited for its move")
 LOOP_LAG = Gauge("sidan_loop_lag_seconds", "Largest delay of the event loop in the last second")
 
 
