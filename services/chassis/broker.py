@@ -69,8 +69,15 @@ class Link:
     ``on_open`` gets the fresh connection and may wait for answers; it runs before the reader.
     """
 
-    def __init__(self, uri: str, name: str, on_open: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
-        self.uri, self.name = uri, name
+    def __init__(
+        self,
+        uri: str,
+        name: str,
+        on_open: Callable[[Any], None],
+        on_lost: Callable[[], None],
+        heartbeat: int = HEARTBEAT,
+    ) -> None:
+        self.uri, self.name, self.heartbeat = uri, name, heartbeat
         self._on_open, self._on_lost = on_open, on_lost
         self._connection: Any = None
         self._opened = Signal()
@@ -126,7 +133,7 @@ class Link:
 
     def _open(self) -> None:
         with eventlet.Timeout(2 * DEADLINE):
-            factory = Connection(self.uri, connect_timeout=DEADLINE, heartbeat=HEARTBEAT)
+            factory = Connection(self.uri, connect_timeout=DEADLINE, heartbeat=self.heartbeat)
             connection = self._connection = factory.connection
             connection.on_blocked = lambda _reason: setattr(self, "blocked", True)
             connection.on_unblocked = lambda: setattr(self, "blocked", False)
@@ -157,7 +164,7 @@ class Link:
 
     def _beat(self) -> None:
         while True:
-            eventlet.sleep(HEARTBEAT / 4)
+            eventlet.sleep(self.heartbeat / 4)
             connection = self._connection
             if connection is None or not self.is_open:
                 continue
@@ -225,9 +232,9 @@ class Publisher:
     ``publish`` ends within the deadline whatever the broker does.
     """
 
-    def __init__(self, uri: str, declare: Callable[[Any], None]) -> None:
+    def __init__(self, uri: str, declare: Callable[[Any], None], heartbeat: int = HEARTBEAT) -> None:
         self._declare = declare
-        self._link = Link(uri, "publisher", self._opened, self._lost)
+        self._link = Link(uri, "publisher", self._opened, self._lost, heartbeat)
         self._sending = Semaphore(1)
         self._waiting: dict[int, tuple[_Batch, int]] = {}
         self._returned: set[str] = set()
@@ -259,6 +266,10 @@ class Publisher:
                 send(self._replies, message)
         except (*GONE, eventlet.Timeout) as error:
             self._link.cut(f"reply failed: {error!r}")
+
+    def reopen(self, reason: str) -> None:
+        """Begin anew, with the declarations."""
+        self._link.cut(reason)
 
     def _send(self, messages: Sequence[Outgoing], batch: "_Batch") -> None:
         with self._sending:
@@ -382,9 +393,11 @@ class Consumer:
 class Consumers:
     """All consumers of a process on one link."""
 
-    def __init__(self, uri: str, declare: Callable[[Any], None], consumers: Sequence[Consumer]) -> None:
+    def __init__(
+        self, uri: str, declare: Callable[[Any], None], consumers: Sequence[Consumer], heartbeat: int = HEARTBEAT
+    ) -> None:
         self._declare, self._consumers = declare, consumers
-        self.link = Link(uri, "consumer", self._opened, self._lost)
+        self.link = Link(uri, "consumer", self._opened, self._lost, heartbeat)
 
     def _opened(self, connection: Any) -> None:
         self._declare(connection)

@@ -136,7 +136,7 @@ class Parking:
         with pymongo.timeout(DEADLINE):
             found = list(self._rows.find({}, {"head": {"$first": "$events"}}))
             seen = {row["_id"]: self._seen(row["_id"], row["head"]) for row in found if "head" in row}
-            self._held = self._entered | seen
+            self._held = {**self._entered, **seen}
             for key, head in seen.items():
                 if not head.dead and head.looks > self._lost:
                     log.error("event did not come back, later ones go on", row=key, event_id=head.id)
@@ -145,12 +145,13 @@ class Parking:
     def keep(self) -> None:
         """Read for ever; run in a greenthread of its own."""
         while True:
-            began = time.monotonic()
+            began, pause = time.monotonic(), READ
             try:
                 self.read()
+                pause = max(READ, READ_SHARE * (time.monotonic() - began))
             except PyMongoError as error:
                 log.warning("parking not read", error=repr(error))
-            eventlet.sleep(max(READ, READ_SHARE * (time.monotonic() - began)))
+            eventlet.sleep(pause)
 
     def _put(self, key: str, event_id: str, sequence: int, dead: Any, level: Any) -> Document:
         # Texts from messages are literals, or a leading $ would make them paths.
@@ -164,7 +165,7 @@ class Parking:
                 {"_id": key}, [{"$set": {"events": events}}], upsert=True, return_document=ReturnDocument.AFTER
             )
         self._hold(key)
-        return row  # type: ignore[no-any-return]
+        return row
 
     def _hold(self, key: str) -> None:
         self._held.setdefault(key, None)

@@ -15,9 +15,11 @@ from pymongo import ASCENDING, IndexModel
 from pymongo.errors import PyMongoError
 
 from services.chassis import telemetry, topology
+from services.chassis.breaker import Breaker
 from services.chassis.broker import Consumer, Consumers, Publisher
 from services.chassis.lease import Lease
 from services.chassis.outbox import INDEX, Relay
+from services.chassis.parking import Parking
 from services.chassis.repository import Repository
 from services.chassis.settings import settings
 from services.chassis.unit_of_work import IDEMPOTENCY, INBOX, Work, connect
@@ -38,10 +40,10 @@ class Broker(SharedExtension):  # type: ignore[misc]
         """Entrypoints add theirs during ``setup``."""
 
     def setup(self) -> None:
-        self.publisher = Publisher(settings().amqp_uri, self._declare)
+        self.publisher = Publisher(settings().amqp_uri, self._declare, settings().heartbeat)
 
     def start(self) -> None:
-        self.consumers = Consumers(settings().amqp_uri, self._declare_rpc, self.wanted)
+        self.consumers = Consumers(settings().amqp_uri, self._declare_rpc, self.wanted, settings().heartbeat)
         self.publisher.start()
         self.consumers.link.start()
 
@@ -60,18 +62,29 @@ class Broker(SharedExtension):  # type: ignore[misc]
         channel.close()
 
 
+class Storage(SharedExtension):  # type: ignore[misc]
+    """The database of a process, and what its entrypoints know of it. The unit of work opens it in ``setup``."""
+
+    def open(self) -> None:
+        service = self.container.service_name
+        self.client = connect(settings().mongo_uri, service)
+        self.database = self.client[settings().database(service)]
+        self.breaker = Breaker("database")
+        self.parking = Parking(self.database, max(settings().retry_delays))
+
+
 class UnitOfWork(DependencyProvider):  # type: ignore[misc]
     """Gives each worker a unit of work with the service's repositories: ``self.uow.orders.get(id)``."""
 
     broker = Broker()
+    storage = Storage()
 
     def __init__(self, **repositories: type[Repository[Any]]) -> None:
         self.repositories = repositories
 
     def setup(self) -> None:
-        service = self.container.service_name
-        self.client = connect(settings().mongo_uri, service)
-        self.database = self.client[settings().database(service)]
+        self.storage.open()
+        self.client, self.database = self.storage.client, self.storage.database
         self._await_database()
         holder = f"{socket.gethostname()}:{os.getpid()}"
         self.lease = Lease(self.database, "leader", holder)
@@ -81,8 +94,11 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
         names = [repository.collection for repository in self.repositories.values() if repository.publishes]
         self.relay = Relay(self.database, names, self.broker.publisher, self.lease)
         self._threads = [
-            eventlet.spawn(run) for run in (self.lease.keep, self.relay.run, self.relay.keep_marking, _watch_loop)
-        ]
+            eventlet.spawn(run)
+            for run in (
+                self.lease.keep, self.relay.run, self.relay.keep_marking, self.storage.parking.keep, _watch_loop
+            )
+        ]  # fmt: skip
         if settings().metrics_port:
             self._threads.append(eventlet.spawn(self._serve_health))
 
@@ -114,7 +130,8 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
     def _await_database(self) -> None:
         while True:
             try:
-                return self._ensure_indexes()
+                self._ensure_indexes()
+                return self.storage.parking.read()
             except PyMongoError as error:
                 log.warning("waiting for the database", error=type(error).__name__)
                 eventlet.sleep(0.5)

@@ -18,16 +18,16 @@ import orjson
 import pymongo
 from nameko.extensions import Entrypoint, SharedExtension, register_entrypoint
 from pydantic import BaseModel, ValidationError
-from pymongo.errors import ConnectionFailure, ExecutionTimeout, PyMongoError, WriteConcernError
 
 from services.chassis import telemetry
 from services.chassis.broker import Consumer, Outgoing
-from services.chassis.process import Broker
+from services.chassis.outage import is_transient
+from services.chassis.process import Broker, Storage
 from services.chassis.settings import settings
 from services.chassis.topology import RPC_EXCHANGE
 from services.chassis.unit_of_work import Idempotency
 from services.contracts.actor import Actor
-from services.contracts.errors import Invalid, Malformed, NotFound, ServiceError, Unavailable
+from services.contracts.errors import Conflict, Invalid, Malformed, NotFound, ServiceError, Unavailable
 from services.contracts.wording import invalid_fields
 
 STOP_POLL = 0.02  # seconds
@@ -37,6 +37,8 @@ MAX_BODY = 2 * 1024 * 1024  # bytes
 MAX_TRACE_HEADER = 128  # characters
 DIRECT_REPLY = "amq.rabbitmq.reply-to"
 HEALTH = "health"
+DECIDED = (NotFound, Conflict)
+"""Errors that tell what was found in the database."""
 
 log = telemetry.logger("rpc")
 Method = Callable[..., Any]
@@ -132,9 +134,13 @@ class Request:
 
 
 class RpcServer(SharedExtension):  # type: ignore[misc]
-    """The request queue of a service, shared by its methods. Answers ``health`` by itself."""
+    """The request queue of a service, shared by its methods. Answers ``health`` by itself.
+
+    While the database is away calls are refused at once, instead of holding a worker for its absence each.
+    """
 
     broker = Broker()
+    storage = Storage()
 
     def __init__(self) -> None:
         self.methods: dict[str, RpcMethod] = {}
@@ -184,12 +190,15 @@ class RpcServer(SharedExtension):  # type: ignore[misc]
         entrypoint = self.methods.get(request.method)
         if entrypoint is None:
             raise NotFound(f"没有这个方法：{request.method}")
+        if not self.storage.breaker.allow():
+            raise Unavailable()
         self.running += 1
         started = time.monotonic()
 
         def finished(_ctx: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
             self.running -= 1
             error = None if exc_info is None else as_service_error(exc_info[1])
+            self.tell_breaker(exc_info and exc_info[1])
             outcome = "ok" if error is None else error.slug
             label = f"{self.container.service_name}.{request.method}"
             telemetry.HANDLED.labels(label, outcome).inc()
@@ -200,6 +209,13 @@ class RpcServer(SharedExtension):  # type: ignore[misc]
 
         context = {"trace": request.trace, "until": request.until}
         self.container.spawn_worker(entrypoint, (), request.kwargs, context, handle_result=finished)
+
+    def tell_breaker(self, error: Exception | None) -> None:
+        """Other errors say nothing of the database: it may not have been asked."""
+        if error is None or isinstance(error, DECIDED):
+            self.storage.breaker.succeeded()
+        elif not isinstance(error, ServiceError) and is_transient(error):
+            self.storage.breaker.failed()
 
     def answer(self, reply_to: str, correlation_id: str, result: Any, error: ServiceError | None = None) -> None:
         if not reply_to:
@@ -251,15 +267,11 @@ def _text(headers: dict[str, Any], name: str) -> str:
 def as_service_error(error: Exception) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
-    if isinstance(error, ConnectionFailure | ExecutionTimeout | WriteConcernError) or _timed_out(error):
+    if is_transient(error):
         log.warning("database away", error=type(error).__name__)
         return Unavailable()
     log.error("handler failed", error=repr(error), exc_info=error)
     return ServiceError()
-
-
-def _timed_out(error: Exception) -> bool:
-    return isinstance(error, PyMongoError) and error.timeout
 
 
 def serialized(error: ServiceError) -> dict[str, Any]:

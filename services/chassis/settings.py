@@ -29,8 +29,10 @@ class Settings(BaseSettings):
     drain_seconds: float = 8.0
     rating_silence_seconds: float = 7 * 24 * 3600
     """A silent resident's default rating comes after this."""
-    retry_delays: tuple[float, ...] = (1, 10, 60)
+    retry_delays: tuple[float, ...] = Field(default=(1, 10, 60), min_length=1)
     """Seconds between the attempts of a failing handler, one level each."""
+    heartbeat: int = Field(default=10, ge=1)
+    """Seconds; a link to the broker that is silent for twice as long is taken for dead."""
 
     @field_validator("data_key")
     @classmethod

@@ -2,7 +2,8 @@
 
 A handler reads *load, decide, save*. Messages that have gathered are handled one after the other in one
 unit of work and committed together with their inbox rows; when anything in a batch fails, each message is
-run again by itself, so that only the failing one is retried.
+run again by itself, so that only the failing one is retried, and later ones of its aggregate wait behind it
+(``parking``). When everything fails, nobody is charged for it (``outage``).
 """
 
 import time
@@ -11,20 +12,22 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import wraps
+from itertools import takewhile
 from typing import Any
 
 import eventlet
 import orjson
 from nameko.extensions import Entrypoint, register_entrypoint
 from pydantic import ValidationError
-from pymongo.errors import ConnectionFailure
+from pymongo.errors import ConnectionFailure, PyMongoError
 
-from services.chassis import telemetry
+from services.chassis import outage, telemetry
 from services.chassis.broker import Consumer, Outgoing
 from services.chassis.clock import now
 from services.chassis.crashpoints import crashpoint
 from services.chassis.messages import PREFIX, Envelope, Event
-from services.chassis.process import Broker
+from services.chassis.parking import Place
+from services.chassis.process import Broker, Storage
 from services.chassis.settings import settings
 from services.chassis.topology import DEAD_SUFFIX, Subscription, retry_queue
 from services.chassis.unit_of_work import INBOX, Work
@@ -35,10 +38,13 @@ BATCH_SECONDS = 1.0
 """A batch of slow handlers is cut short here, and the rest comes next."""
 DEADLINE = 30.0
 """Seconds for one message, retries of write conflicts included."""
-OUTAGE_PAUSE = 1.0  # seconds
+COPY_PAUSE = 1.0
+"""Seconds until a copy that the broker did not take is offered again."""
 MAX_BODY = 256 * 1024  # bytes
 TRACE_LENGTH = 4000  # characters
 ATTEMPT = "attempt"
+BEHIND = "behind"
+"""Header of a message that waits: the id of the event that comes first."""
 REASON_HEADERS = ("reason", "trace", "failed-queue", "failed-at")
 
 log = telemetry.logger("subscriber")
@@ -55,8 +61,14 @@ class Delivery:
     generation: int
     tag: int
     attempt: int
+    redelivered: bool = False
     envelope: Envelope = None  # type: ignore[assignment]  # once it is read
     event: Event | None = None
+
+    @property
+    def returned(self) -> bool:
+        """Whether it was delivered before, so that a process that ended may have left a row for it."""
+        return self.redelivered or self.attempt > 0 or BEHIND in self.headers
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,9 +87,8 @@ def subscribe(event: type[Event], *, idempotent: bool = False) -> Callable[[Hand
 
     def decorate(handler: Handler) -> Any:
         @wraps(handler)
-        def run(service: Any, batch: list[Delivery]) -> list[Exception | None]:
-            name = f"{service.name}.{handler.__name__}"
-            return _Batch(service, handler, name, idempotent).run(batch)
+        def run(service: Any, batch: list[Delivery], subscriber: Subscriber) -> list[Outcome]:
+            return _Batch(service, handler, idempotent, batch, subscriber).run()
 
         register_entrypoint(run, Subscriber(event))
         return run
@@ -85,23 +96,114 @@ def subscribe(event: type[Event], *, idempotent: bool = False) -> Callable[[Hand
     return decorate
 
 
+@dataclass(slots=True, frozen=True)
+class Failed:
+    """The handler raised; ``last``: no attempt is left."""
+
+    error: Exception
+    last: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Waits:
+    """An earlier event of the aggregate comes first."""
+
+    place: Place
+
+
+Outcome = Failed | Waits | None
+"""Of one message; None: it is handled."""
+
+
 class _Batch:
-    def __init__(self, service: Any, handler: Handler, name: str, idempotent: bool) -> None:
-        self.service, self.handler, self.name, self.idempotent = service, handler, name, idempotent
+    def __init__(
+        self, service: Any, handler: Handler, idempotent: bool, batch: list[Delivery], subscriber: "Subscriber"
+    ) -> None:
+        self.service, self.handler, self.idempotent, self.batch = service, handler, idempotent, batch
         self.uow: Work = service.uow
-        self.optimistic = True
+        self.name, self.queue, self.outage = subscriber.label, subscriber.queue, subscriber.outage
+        self.parking = subscriber.storage.parking
+        self.outcomes: list[Outcome] = []
+        self.failing: set[str] = set()
+        """Aggregates with a failure in this batch, which has no row yet."""
+        # Its inbox rows would clash with those of a first run, which most messages do not have.
+        self.optimistic = not any(delivery.redelivered for delivery in batch)
 
-    def run(self, batch: list[Delivery]) -> list[Exception | None]:
-        """The outcome of each message that was handled: None, or why it failed.
-
-        Raise ``ConnectionFailure`` when the database is away; that is no message's fault.
-        """
+    def run(self) -> list[Outcome]:
+        """The outcomes of the first messages, as far as time and database allow; the rest is to come again."""
         try:
-            return [None] * self.uow.run(lambda: self._together(batch), DEADLINE)
-        except ConnectionFailure:
-            raise
-        except Exception:
-            return [self._alone(delivery) for delivery in batch]
+            if returned := {d.envelope.subject for d in self.batch if d.returned}:
+                self.parking.look_up(self.queue, returned)
+            self._advance()
+        except PyMongoError as error:  # of the rows, without which no message can be set aside
+            self.outage.begin(error)
+        return self._parked()
+
+    def _advance(self) -> None:
+        """All together as far as nothing stands in the way, one by one after a failure."""
+        until = time.monotonic() + BATCH_SECONDS
+        going = together = True
+        while going and (rest := self.batch[len(self.outcomes) :]):
+            if self.outcomes and (time.monotonic() > until or rest[0].envelope.subject in self.failing):
+                return
+            free = list(takewhile(self._is_free, rest)) if together else []
+            if len(free) > 1:
+                together = self._try_together(free)
+            else:
+                going = self._single(rest[0])
+
+    def _is_free(self, delivery: Delivery) -> bool:
+        subject = delivery.envelope.subject
+        held = subject in self.failing or self.parking.holds(self.queue, subject)
+        return not held and delivery.envelope.id not in self.outage.suspects
+
+    def _try_together(self, free: list[Delivery]) -> bool:
+        try:
+            done = self.uow.run(lambda: self._together(free), DEADLINE)
+        except Exception as error:
+            if isinstance(error, ConnectionFailure):
+                raise  # nobody's fault
+            return False
+        self.outcomes += [None] * done
+        self.outage.succeeded(free[0].envelope.id)
+        return True
+
+    def _single(self, delivery: Delivery) -> bool:
+        """Whether to go on with the next."""
+        event = delivery.envelope
+        held = self.parking.holds(self.queue, event.subject)
+        if held:
+            place = self.parking.arrive(self.queue, event.subject, event.id, event.sequence, level=delivery.attempt)
+            if place.head != event.id:
+                self.outcomes.append(Waits(place))
+                return True
+        error = self._alone(delivery)
+        if error is None:
+            if held:
+                self.parking.leave(self.queue, event.subject, event.id)
+            self.outage.succeeded(event.id)
+            self.outcomes.append(None)
+            return True
+        if self.outage.failed(event.id, error):
+            self.failing.add(event.subject)
+            self.outcomes.append(Failed(error, delivery.attempt >= len(settings().retry_delays)))
+            return True
+        while self.outcomes and self.outcomes[-1] is not None:
+            self.outcomes.pop()  # they failed for the same reason
+        return False
+
+    def _parked(self) -> list[Outcome]:
+        """The outcomes before the first failure that cannot be put on record."""
+        for done, (delivery, outcome) in enumerate(zip(self.batch, self.outcomes, strict=False)):
+            if isinstance(outcome, Failed):
+                event, level, last = delivery.envelope, delivery.attempt, outcome.last
+                try:
+                    self.parking.enter(self.queue, event.subject, event.id, event.sequence, level=level, dead=last)
+                except PyMongoError as error:
+                    self.outage.begin(error)
+                    return self.outcomes[:done]
+                crashpoint("parked")
+        return self.outcomes
 
     def _together(self, batch: list[Delivery]) -> int:
         started = time.monotonic()
@@ -120,8 +222,6 @@ class _Batch:
         try:
             self.uow.run(lambda: self._together([delivery]), DEADLINE)
             return None
-        except ConnectionFailure:
-            raise
         except Exception as error:
             return error
 
@@ -149,6 +249,7 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
     """Takes messages of one queue in order, one batch at a time in this process."""
 
     broker = Broker()
+    storage = Storage()
 
     def __init__(self, event: type[Event], **kwargs: Any) -> None:
         self.event = event
@@ -160,6 +261,10 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         self.queue = self.subscription.queue
         self.label = f"{service}.{self.method_name}"
         self.waiting: deque[Delivery] = deque()
+        self.outage = outage.Outage(self.queue)
+        self.probed: set[str] = set()
+        """Aggregates that had their turn in this round of an outage."""
+        telemetry.IN_HAND.labels(self.queue).set_function(lambda: len(self.waiting))
         self.running = False
         self.stopping = False
         self.consumer = Consumer(self.queue, 2 * BATCH, self.receive)
@@ -183,11 +288,25 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
             self.running = False
             return
         self.started = time.monotonic()
-        self.container.spawn_worker(self, (batch,), {}, handle_result=self.settle)
+        self.container.spawn_worker(self, (batch, self), {}, handle_result=self.settle)
 
     def take(self) -> list[Delivery]:
+        return self.probe() if self.outage.on else self.readable(BATCH)
+
+    def probe(self) -> list[Delivery]:
+        """One message: the first of an aggregate that was not tried lately, so that none blocks the others."""
+        # By tag, since the one that was tried last came back to the front.
+        readable = sorted(self.readable(len(self.waiting)), key=lambda delivery: delivery.tag)
+        if all(delivery.envelope.subject in self.probed for delivery in readable):
+            self.probed.clear()
+        chosen = [next(d for d in readable if d.envelope.subject not in self.probed)] if readable else []
+        self.probed.update(delivery.envelope.subject for delivery in chosen)
+        self.waiting.extendleft(reversed([delivery for delivery in readable if delivery not in chosen]))
+        return chosen
+
+    def readable(self, limit: int) -> list[Delivery]:
         batch: list[Delivery] = []
-        while self.waiting and len(batch) < BATCH:
+        while self.waiting and len(batch) < limit:
             delivery = self.waiting.popleft()
             if delivery.generation != self.consumer.generation:
                 continue  # of a lost link: the broker delivers it again
@@ -201,36 +320,41 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         return batch
 
     def settle(self, worker_ctx: Any, outcomes: Any, exc_info: Any) -> tuple[Any, Any]:
-        """Acknowledge what is done, set the failed aside, put back what the time was too short for."""
+        """Acknowledge what is done, set the failed aside, put back what is still to be done."""
         batch: list[Delivery] = worker_ctx.args[0]
         if exc_info is not None:
-            return self.wait_with(batch, exc_info[1])
+            log.error("batch not handled, trying again", handler=self.label, exc_info=exc_info[1])
+            outcomes = []
+        done = batch[: len(outcomes)]
+        copies = [self.copy(delivery, outcome) for delivery, outcome in zip(done, outcomes, strict=True) if outcome]
+        self.hand_over(copies, batch[0].generation)
         crashpoint("before_ack")
-        for delivery, error in zip(batch, outcomes, strict=False):
-            if error is not None:
-                self.fail(delivery, error)
-        self.acknowledge(batch[: len(outcomes)])
-        left = batch[len(outcomes) :]
-        self.waiting.extendleft(reversed(left))
+        self.waiting.extendleft(reversed(batch[len(done) :]))
+        self.acknowledge(done)
         telemetry.HANDLED.labels(self.label, "ok").inc(outcomes.count(None))
         telemetry.SECONDS.labels(self.label).observe(time.monotonic() - self.started)
-        eventlet.spawn_after(0, self.work)
-        return None, None
-
-    def wait_with(self, batch: list[Delivery], error: Exception) -> tuple[Any, Any]:
-        """The database is away: keep the messages in hand, so that none spends its attempts."""
-        log.warning("database away, trying again", handler=self.label, error=type(error).__name__)
-        self.waiting.extendleft(reversed(batch))
-        eventlet.spawn_after(OUTAGE_PAUSE, self.work)
+        eventlet.spawn_after(outage.PAUSE if self.outage.on or exc_info else 0, self.work)
         return None, None
 
     def acknowledge(self, done: list[Delivery]) -> None:
-        """All up to the last one: the channel is this queue's alone, and the batch is its oldest part."""
-        last = done[-1]
-        self.consumer.settle(last.generation, last.tag, multiple=True)
+        """With one frame if nothing older is left: the channel is this queue's alone."""
+        if not done:
+            return
+        generation, last = done[0].generation, max(delivery.tag for delivery in done)
+        if any(older.tag < last for older in self.waiting if older.generation == generation):
+            for delivery in done:
+                self.consumer.settle(generation, delivery.tag)
+        else:
+            self.consumer.settle(generation, last, multiple=True)
 
-    def fail(self, delivery: Delivery, error: Exception) -> None:
-        delays = settings().retry_delays
+    def copy(self, delivery: Delivery, outcome: Failed | Waits) -> Outgoing:
+        """For the retry level or the dead letters, wherever the message goes from here."""
+        if isinstance(outcome, Waits):
+            place = outcome.place
+            if place.dead:
+                return self.buried(delivery, f"waits behind {place.head}", "")
+            return self.set_aside(delivery, place.level, {BEHIND: place.head})
+        error = outcome.error
         telemetry.HANDLED.labels(self.label, "error").inc()
         log.warning(
             "handler failed",
@@ -239,24 +363,25 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
             attempt=delivery.attempt,
             error=repr(error),
         )
-        if delivery.attempt < len(delays):
-            self.set_aside(delivery, retry_queue(delays[delivery.attempt]), {ATTEMPT: delivery.attempt + 1})
-        else:
+        if outcome.last:
             trace = "".join(traceback.format_exception(error))[-TRACE_LENGTH:]
-            self.bury(delivery, f"{type(error).__name__}: {error}", trace)
+            return self.buried(delivery, f"{type(error).__name__}: {error}", trace)
+        return self.set_aside(delivery, delivery.attempt, {ATTEMPT: delivery.attempt + 1})
 
-    def set_aside(self, delivery: Delivery, level: str, changed: dict[str, Any]) -> None:
-        copy = Outgoing(level, self.queue, delivery.body, {**carried(delivery.headers), **changed}, delivery.message_id)
+    def set_aside(self, delivery: Delivery, level: int, changed: dict[str, Any]) -> Outgoing:
+        delays = settings().retry_delays
         telemetry.RETRIED.labels(self.queue).inc()
-        self.hand_over(copy, delivery.generation)
+        headers = {**carried(delivery.headers), **changed}
+        exchange = retry_queue(delays[min(level, len(delays) - 1)])
+        return Outgoing(exchange, self.queue, delivery.body, headers, delivery.message_id)
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Dead at once: no attempt can help a message that cannot be read."""
         log.error("message rejected", queue=self.queue, reason=reason)
-        self.bury(delivery, reason, "")
+        self.hand_over([self.buried(delivery, reason, "")], delivery.generation)
         self.consumer.settle(delivery.generation, delivery.tag)
 
-    def bury(self, delivery: Delivery, reason: str, trace: str) -> None:
+    def buried(self, delivery: Delivery, reason: str, trace: str) -> Outgoing:
         told = {
             "reason": mask(reason)[:500],
             "trace": mask(trace),
@@ -265,16 +390,19 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         }
         headers = {**carried(delivery.headers), **told}
         telemetry.DEAD.labels(self.queue).inc()
-        dead = Outgoing("", self.queue + DEAD_SUFFIX, delivery.body[:MAX_BODY], headers, delivery.message_id)
-        self.hand_over(dead, delivery.generation)
+        return Outgoing("", self.queue + DEAD_SUFFIX, delivery.body[:MAX_BODY], headers, delivery.message_id)
 
-    def hand_over(self, copy: Outgoing, generation: int) -> None:
-        """Until the broker has the copy, for only then may the original be acknowledged.
+    def hand_over(self, copies: list[Outgoing], generation: int) -> None:
+        """Until the broker has them all, for only then may the originals be acknowledged.
 
-        A lost link ends it: the broker delivers the original again.
+        A lost link ends it: the broker delivers the originals again.
         """
-        while generation == self.consumer.generation and not self.broker.publisher.publish([copy])[0]:
-            eventlet.sleep(1)
+        while copies and generation == self.consumer.generation:
+            taken = self.broker.publisher.publish(copies)
+            copies = [copy for copy, ok in zip(copies, taken, strict=True) if not ok]
+            if copies:
+                self.broker.publisher.reopen("a copy was not taken")  # which declares what an operator deleted
+                eventlet.sleep(COPY_PAUSE)
 
 
 def carried(headers: dict[str, Any]) -> dict[str, Any]:
@@ -293,7 +421,8 @@ def raw(message: Any, generation: int) -> Delivery:
     attempt = headers.get(ATTEMPT, 0)
     attempt = attempt if isinstance(attempt, int) and 0 <= attempt < 1000 else 0
     message_id = message.properties.get("message_id") or ""
-    return Delivery(body, headers, message_id, generation, message.delivery_tag, attempt)
+    redelivered = bool(message.delivery_info.get("redelivered"))
+    return Delivery(body, headers, message_id, generation, message.delivery_tag, attempt, redelivered)
 
 
 def parse(event: type[Event], delivery: Delivery) -> Delivery | Rejected:

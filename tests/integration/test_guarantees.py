@@ -6,21 +6,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 import amqp
 import httpx
 import pytest
-from kombu import Connection
 
 from deploy.local.servers import free_port
 from deploy.reference.rpc import Away, Refused
 from gateway.rpc import RpcClient
-from services.chassis.dead import DeadLetters
-from services.chassis.messages import PREFIX, Envelope
+from services.chassis.messages import PREFIX
 from services.chassis.telemetry import Trace
 from services.chassis.topology import DEAD_SUFFIX, UNROUTED
 from services.contracts.errors import Unavailable
@@ -29,6 +25,7 @@ from tests.support.proxy import Proxy
 from tests.support.servers import Broker
 from tests.support.system import Events
 from tests.support.topology import QUEUE
+from tests.support.wire import channel_of, dead_letters, envelope, publish, publish_events, the_dead
 
 CONFIRM_DEADLINE = 5.0  # seconds
 
@@ -43,28 +40,6 @@ def added(world: World, id: str, **more: Any) -> bool:
     except Away:
         return False
     return True
-
-
-@contextmanager
-def channel_of(world: World) -> Iterator[Any]:
-    with Connection(world.amqp_uri) as connection:
-        yield connection.default_channel
-
-
-def publish(world: World, headers: dict[str, Any], body: bytes, key: str = QUEUE, **properties: Any) -> None:
-    message = amqp.Message(body, application_headers=headers, **properties)
-    with channel_of(world) as channel:
-        channel.basic_publish(message, "", key)
-
-
-def envelope(id: str, thing: str, sequence: int = 1, **data: Any) -> Envelope:
-    from services.chassis.clock import now
-
-    content = {"site": "130802103202", "thing_id": thing, "counter": "counter", **data}
-    return Envelope(
-        id, "cn.sidan.thing.happened.v1", "/sidan/alpha", thing, now(), sequence, "130802103202",
-        json.dumps(content).encode(),
-    )  # fmt: skip
 
 
 # -- 1 ------------------------------------------------------------------------------------------------
@@ -187,28 +162,22 @@ def test_an_event_published_before_its_subscriber_ever_ran_is_delivered_to_it(wo
 # -- 6 ------------------------------------------------------------------------------------------------
 
 
-def dead_letters(world: World) -> Any:
-    return Connection(world.amqp_uri)
-
-
 def test_a_failing_handler_ends_in_the_dead_letters_after_growing_delays_and_can_be_put_back(world: World) -> None:
     world.start("beta").wait_started()
     world.start("alpha").wait_started()
     add(world, "bad", note="poison")
     add(world, "good")
     eventually(lambda: "good" in world.applied(), what="the others go on")
-    eventually(lambda: world.depth(QUEUE + DEAD_SUFFIX) == 1)
+    (letter,) = the_dead(world, 1)
     times = world.attempts("bad")
     pauses = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
     retries = [pause for pause in pauses if pause > 0.15]
     assert [round(delay, 1) <= pause for delay, pause in zip((0.2, 0.5, 1.0), retries, strict=True)] == [True] * 3
-    with dead_letters(world) as connection:
-        dead = DeadLetters(connection.connection, [QUEUE])
-        (letter,) = dead.all()
-        assert letter.reason == "ValueError: cannot count this, call 138****5678"
-        assert "in count" in letter.headers["trace"] and "13812345678" not in letter.headers["trace"]
-        assert letter.headers["attempt"] == 3 and letter.headers["failed-queue"] == QUEUE
-        world.database("beta")["healed"].insert_one({})
+    assert letter.reason == "ValueError: cannot count this, call 138****5678"
+    assert "in count" in letter.headers["trace"] and "13812345678" not in letter.headers["trace"]
+    assert letter.headers["attempt"] == 3 and letter.headers["failed-queue"] == QUEUE
+    world.database("beta")["healed"].insert_one({})
+    with dead_letters(world) as dead:
         assert [one.message_id for one in dead.retry(lambda _: True)] == [letter.message_id]
     eventually(lambda: "bad" in world.applied())
     assert world.applied() == ["good", "bad"] and world.depth(QUEUE + DEAD_SUFFIX) == 0
@@ -235,10 +204,8 @@ def test_a_body_that_cannot_be_parsed_ends_in_the_dead_letters_at_once(world: Wo
     fine = envelope("fine", "fine")
     publish(world, fine.headers(), fine.data)
     eventually(lambda: world.applied() == ["fine"])
-    eventually(lambda: world.depth(QUEUE + DEAD_SUFFIX) == len(UNREADABLE))
-    with dead_letters(world) as connection:
-        dead = DeadLetters(connection.connection, [QUEUE])
-        assert all(letter.reason for letter in dead.all())
+    assert all(letter.reason for letter in the_dead(world, len(UNREADABLE)))
+    with dead_letters(world) as dead:
         assert len(dead.drop(lambda _: True)) == len(UNREADABLE)
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0 and beta.alive
 
@@ -251,9 +218,7 @@ def test_500_events_on_one_hot_account_from_4_replicas_all_arrive_none_dead(worl
     replicas = [world.start("beta") for _ in range(4)]
     for replica in replicas:
         replica.wait_started()
-    with channel_of(world) as channel:
-        for event in events:
-            channel.basic_publish(amqp.Message(event.data, application_headers=event.headers()), "", QUEUE)
+    publish_events(world, events)
     eventually(lambda: len(world.applied()) >= len(events), seconds=60)
     assert sorted(world.applied()) == sorted(event.subject for event in events)
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0
@@ -417,9 +382,7 @@ def test_forged_and_foreign_headers_are_not_passed_on(world: World) -> None:
     forged = envelope("forged", "bad", note="poison")
     headers = {**forged.headers(), "x-death": [{"count": 99}], "nameko.user_id": "admin", "x-custom": "1", "attempt": 2}
     publish(world, headers, forged.data)
-    eventually(lambda: world.depth(QUEUE + DEAD_SUFFIX) == 1)
-    with dead_letters(world) as connection:
-        (letter,) = DeadLetters(connection.connection, [QUEUE]).all()
+    (letter,) = the_dead(world, 1)
     assert not {"nameko.user_id", "x-custom"} & letter.headers.keys()
     assert not any(d.get("count") == 99 for d in letter.headers.get("x-death", []))
 

@@ -1,5 +1,6 @@
 """Two small services on the chassis, for the tests of what the chassis promises."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -93,6 +94,7 @@ class Counter:
 
     id: str
     applied: list[str] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
     version: int = 0
 
 
@@ -111,6 +113,10 @@ class BetaService:
         self._log_attempt(event)
         if event.note.startswith("slow"):
             eventlet.sleep(float(event.note.partition(":")[2]))
+        if event.note.startswith("burn"):
+            _burn(float(event.note.partition(":")[2]))
+        if event.note == "stats":
+            self.uow.database.command("dbStats")  # which nothing else does, so that a test may let it fail
         if event.note == "poison" and not self._healed():
             raise ValueError("cannot count this, call 13812345678")
         counter = self.uow.counters.find(event.counter)
@@ -118,11 +124,21 @@ class BetaService:
             counter = Counter(event.counter)
             self.uow.counters.track_new(counter)
         counter.applied.append(event.thing_id)
+        counter.sequences.append(self.uow.sequence)
         self.uow.counters.save(counter)
 
     def _log_attempt(self, event: ThingHappened) -> None:
         """Outside of the unit of work: a failed attempt leaves its trace too."""
-        self.uow.database["attempts"].insert_one({"thing_id": event.thing_id, "at": now()})
+        self.uow.database["attempts"].insert_one(
+            {"thing_id": event.thing_id, "sequence": self.uow.sequence, "at": now()}
+        )
 
     def _healed(self) -> bool:
         return self.uow.database["healed"].find_one() is not None
+
+
+def _burn(seconds: float) -> None:
+    """Compute without ever giving way to others."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass

@@ -24,17 +24,19 @@ def channel_of(world: World) -> Iterator[Any]:
 
 
 def publish(world: World, headers: dict[str, Any], body: bytes, key: str = QUEUE, **properties: Any) -> None:
-    message = amqp.Message(body, application_headers=headers, **properties)
-    with channel_of(world) as channel:
-        channel.basic_publish(message, "", key)
+    _publish(world, [amqp.Message(body, application_headers=headers, **properties)], key)
 
 
 def publish_events(world: World, events: Iterable[Envelope], queue: str = QUEUE) -> None:
     """In this order, as the relay would."""
+    _publish(world, [amqp.Message(e.data, application_headers=e.headers(), message_id=e.id) for e in events], queue)
+
+
+def _publish(world: World, messages: list[amqp.Message], queue: str) -> None:
     with channel_of(world) as channel:
-        for event in events:
-            message = amqp.Message(event.data, application_headers=event.headers(), message_id=event.id)
-            channel.basic_publish(message, "", queue)
+        channel.confirm_select()
+        for message in messages:  # without a confirm a closing channel may take some with it
+            channel.basic_publish_confirm(message, "", queue)
 
 
 def envelope(id: str, thing: str, sequence: int = 1, **data: Any) -> Envelope:

@@ -1,0 +1,227 @@
+"""A failing message stops nobody but later messages of its own aggregate; an outage charges no message."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from deploy.local.servers import free_port
+from services.chassis.dead import DeadLetter
+from services.chassis.parking import PARKING, Parking, put_back, release
+from services.chassis.topology import DEAD_SUFFIX
+from tests.support.processes import World, eventually
+from tests.support.topology import QUEUE
+from tests.support.wire import dead_letters, envelope, metric, publish_events, the_dead
+
+EVERYTHING: dict[str, Any] = {}
+TIMED_OUT = {"errorCode": 50}  # MaxTimeMSExpired: transient, and the connection is fine
+CUT_OFF = {"closeConnection": True}
+
+
+@contextmanager
+def failing(world: World, command: str, how: dict[str, Any]) -> Iterator[None]:
+    """Every such command of beta fails in the server."""
+    point: dict[str, Any] = {"configureFailPoint": "failCommand"}
+    data = {"failCommands": [command], "appName": "sidan-beta", **how}
+    with MongoClient[dict[str, Any]](world.mongo_uri) as client:
+        client.admin.command({**point, "mode": "alwaysOn", "data": data})
+        try:
+            yield
+        finally:
+            client.admin.command({**point, "mode": "off"})
+
+
+def handled(world: World, thing: str) -> list[int]:
+    """The sequences of a thing's events in the order in which they were applied."""
+    counter = world.database("beta")["counters"].find_one({"_id": thing})
+    return list(counter["sequences"]) if counter else []
+
+
+def tried(world: World, thing: str, sequence: int) -> int:
+    return int(world.database("beta")["attempts"].count_documents({"thing_id": thing, "sequence": sequence}))
+
+
+def parked(world: World) -> list[dict[str, Any]]:
+    return list(world.database("beta")[PARKING].find())
+
+
+def heal(world: World) -> None:
+    world.database("beta")["healed"].insert_one({})
+
+
+def event(thing: str, sequence: int, **data: Any) -> Any:
+    """Counted by thing."""
+    return envelope(f"{thing}{sequence}", thing, sequence, counter=thing, **data)
+
+
+# -- outage -------------------------------------------------------------------------------------------
+
+
+def test_an_outage_that_is_no_lost_connection_spends_no_attempts(world: World) -> None:
+    beta = world.start("beta").wait_started()
+    events = [envelope(f"event-{n}", f"thing-{n}", n + 1) for n in range(120)]
+    with failing(world, "commitTransaction", TIMED_OUT):
+        publish_events(world, events)
+        eventually(lambda: "outage begins" in beta.log.read_text())
+        seen = world.database("beta")["attempts"].count_documents(EVERYTHING)
+        # One attempt a second: longer than all the retry delays together.
+        eventually(lambda: world.database("beta")["attempts"].count_documents(EVERYTHING) >= seen + 4)
+        assert world.applied() == [] and world.depth(QUEUE + DEAD_SUFFIX) == 0
+    eventually(lambda: len(world.applied()) >= len(events), what="all are handled")
+    assert sorted(world.applied()) == sorted(event.subject for event in events)
+    assert world.depth(QUEUE + DEAD_SUFFIX) == 0
+    assert beta.log.read_text().count("outage is over") == 1
+    eventually(lambda: parked(world) == [])
+
+
+@pytest.mark.parametrize("how", [TIMED_OUT, CUT_OFF], ids=["timed-out", "cut-off"])
+def test_one_message_that_always_fails_like_an_outage_stops_nobody_and_dies(world: World, how: dict[str, Any]) -> None:
+    world.start("beta").wait_started()
+    with failing(world, "dbStats", how):
+        publish_events(world, [event("bad", 1, note="stats")])
+        others = 0
+        while not world.depth(QUEUE + DEAD_SUFFIX):
+            others += 1
+            publish_events(world, [event("good", others)])
+            eventually(lambda: len(handled(world, "good")) == others, what="the others go on")  # noqa: B023
+            assert others < 1000
+        (letter,) = the_dead(world, 1)
+    assert letter.headers["attempt"] == 3
+    assert handled(world, "good") == list(range(1, others + 1)) and handled(world, "bad") == []
+
+
+# -- later events of a failing aggregate --------------------------------------------------------------
+
+POISON = {"note": "poison"}
+
+
+def test_later_events_of_a_failing_aggregate_wait_and_die_behind_it_and_are_put_back_in_order(world: World) -> None:
+    world.start("beta").wait_started()
+    publish_events(world, [event("a", 1, **POISON), event("a", 2), event("b", 1), event("a", 3), event("b", 2)])
+    eventually(lambda: handled(world, "b") == [1, 2], what="others are not held up")
+    assert world.depth(QUEUE + DEAD_SUFFIX) == 0, "the first is still being retried"
+    letters = the_dead(world, 3)
+    assert reasons(letters) == {"a1": "ValueError: cannot count this, call 138****5678", **behind("a1", "a2", "a3")}
+    publish_events(world, [event("a", 4), event("b", 3)])
+    letters = the_dead(world, 4)
+    assert reasons(letters)["a4"] == "waits behind a1"
+    assert [tried(world, "a", sequence) for sequence in (2, 3, 4)] == [0, 0, 0]
+    heal(world)
+    put_all_back(world, reversed(letters))
+    eventually(lambda: handled(world, "a") == [1, 2, 3, 4])
+    eventually(lambda: parked(world) == [])
+    assert world.depth(QUEUE + DEAD_SUFFIX) == 0 and handled(world, "b") == [1, 2, 3]
+
+
+def test_later_events_go_on_in_order_after_a_retry_succeeds(world: World) -> None:
+    world.start("beta").wait_started()
+    publish_events(world, [event("a", 1, **POISON), *(event("a", n) for n in range(2, 30))])
+    eventually(lambda: tried(world, "a", 1) >= 2, what="a retry")
+    heal(world)
+    eventually(lambda: len(handled(world, "a")) == 29)
+    assert handled(world, "a") == list(range(1, 30))
+    eventually(lambda: parked(world) == [])
+
+
+def test_a_dropped_head_frees_the_rest(world: World) -> None:
+    world.start("beta").wait_started()
+    publish_events(world, [event("a", 1, **POISON), event("a", 2)])
+    letters = the_dead(world, 2)
+    release(world.database("beta"), QUEUE, "a", "a1")
+    with dead_letters(world) as dead:
+        dead.drop(lambda letter: letter.message_id == "a1")
+    publish_events(world, [event("a", 3)])
+    assert reasons(the_dead(world, 2)) == {**behind("a1", "a2"), **behind("a2", "a3")}
+    put_all_back(world, letters[1:] + the_dead(world, 2)[1:])
+    eventually(lambda: handled(world, "a") == [2, 3])
+    eventually(lambda: parked(world) == [])
+    publish_events(world, [event("a", 4)])
+    eventually(lambda: handled(world, "a") == [2, 3, 4])
+
+
+def reasons(letters: list[DeadLetter]) -> dict[str, str]:
+    return {letter.message_id: letter.reason for letter in letters}
+
+
+def behind(head: str, *ids: str) -> dict[str, str]:
+    return {id: f"waits behind {head}" for id in ids}
+
+
+def put_all_back(world: World, letters: Any) -> None:
+    for letter in letters:
+        put_back(world.database("beta"), QUEUE, letter.attribute("subject"), letter.attribute("id"))
+    with dead_letters(world) as dead:
+        dead.retry(lambda _: True)
+
+
+def test_duplicates_of_what_is_handled_hold_nobody_up(world: World) -> None:
+    world.start("beta").wait_started()
+    publish_events(world, [event("a", 1), event("a", 3), event("a", 2, **POISON)])
+    eventually(lambda: parked(world))
+    publish_events(world, [event("a", 1), event("a", 3), event("a", 4), event("a", 1)])
+    eventually(lambda: world.depth() == 0)
+    heal(world)
+    eventually(lambda: handled(world, "a") == [1, 3, 2, 4])
+    eventually(lambda: parked(world) == [])
+    assert world.depth(QUEUE + DEAD_SUFFIX) == 0
+
+
+@pytest.mark.parametrize("point", ["parked", "before_ack", "after_commit"])
+def test_a_killed_consumer_leaves_no_row_behind(world: World, point: str) -> None:
+    """Before the copy is made; before the failed is acknowledged; before the healed has left the row."""
+    beta = world.start("beta", SIDAN_CRASH_AT=point).wait_started()
+    publish_events(world, [event("a", 1, **POISON), event("a", 2)])
+    eventually(lambda: parked(world))
+    heal(world)
+    beta.wait_exit()
+    world.start("beta").wait_started()
+    eventually(lambda: handled(world, "a") == [1, 2])
+    eventually(lambda: parked(world) == [])
+    eventually(lambda: world.depth() == 0)
+    assert handled(world, "a") == [1, 2] and world.depth(QUEUE + DEAD_SUFFIX) == 0
+
+
+def test_replicas_know_of_each_others_failures(world: World) -> None:
+    ports = [free_port(), free_port()]
+    for port in ports:
+        delays = {"SIDAN_RETRY_DELAYS": "[1, 1.5, 2]"}
+        world.start("beta", SIDAN_METRICS_PORT=str(port), **delays).wait_started()
+    publish_events(world, [event("a", 1, **POISON)])
+    eventually(lambda: all(metric(port, "sidan_parked_aggregates") == 1 for port in ports))
+    publish_events(world, [event("a", n) for n in range(2, 40)] + [event("b", n) for n in range(1, 40)])
+    eventually(lambda: len(handled(world, "b")) == 39)
+    assert handled(world, "a") == []
+    heal(world)
+    eventually(lambda: len(handled(world, "a")) == 39)
+    assert handled(world, "a") == list(range(1, 40))
+    eventually(lambda: all(metric(port, "sidan_parked_aggregates") == 0 for port in ports))
+
+
+# -- the rows -----------------------------------------------------------------------------------------
+
+
+def test_a_head_that_never_comes_back_is_let_go(world: World) -> None:
+    parking = Parking(world.database("beta"), longest_delay=0, lost_after=1)
+    parking.enter(QUEUE, "a", "a1", 1, level=0, dead=False)
+    parking.enter(QUEUE, "dead", "d1", 1, level=0, dead=True)
+    assert parking.arrive(QUEUE, "a", "a2", 2, level=0).head == "a1"
+    for _ in range(3):
+        parking.read()
+    assert parking.arrive(QUEUE, "a", "a2", 2, level=0).head == "a1", "it may still come"
+    for _ in range(2):
+        parking.read()
+    assert parking.arrive(QUEUE, "a", "a2", 2, level=0).head == "a2"
+    assert parking.arrive(QUEUE, "dead", "d2", 2, level=0).dead, "a dead letter may lie for years"
+
+
+@pytest.mark.parametrize("text", ["$events", "a.b", "中文", "x" * 2000])
+def test_a_row_takes_any_text_for_what_it_is(world: World, text: str) -> None:
+    parking = Parking(world.database("beta"), longest_delay=0)
+    parking.enter(QUEUE, text, text, 1, level=2, dead=False)
+    place = parking.arrive(QUEUE, text, f"{text}2", 2, level=0)
+    assert (place.head, place.dead, place.level) == (text, False, 2)
+    parking.leave(QUEUE, text, text)
+    parking.leave(QUEUE, text, f"{text}2")
+    assert parked(world) == [] and not parking.holds(QUEUE, text)
