@@ -13,7 +13,7 @@ from services.chassis import telemetry
 
 FAILURES = 5
 """In a row, and within the window, to open."""
-WINDOW = 10.0  # seconds
+WINDOW = 30.0  # seconds
 FIRST_PAUSE = 0.5
 """Seconds until the first trial; twice as long after each that fails."""
 LONGEST_PAUSE = 4.0  # seconds

@@ -20,6 +20,7 @@ from eventlet.semaphore import Semaphore
 from kombu import Connection
 
 from services.chassis import telemetry
+from services.chassis.topology import EVENT_LOG
 
 GONE = (amqp.exceptions.AMQPError, OSError, AttributeError)
 """py-amqp raises AttributeError where a connection was closed under a call."""
@@ -27,6 +28,9 @@ DEADLINE = 5.0
 """Seconds: no wait for the broker is longer."""
 HEARTBEAT = 10  # seconds
 RECONNECT_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
+REFUSALS = (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed, amqp.exceptions.PreconditionFailed)
+REFUSED_PAUSE = 5.0
+"""Seconds after a refusal, which only an operator can change."""
 READ_CHUNK = 16384  # bytes
 CANCEL_POLL = 0.01  # seconds
 
@@ -125,6 +129,9 @@ class Link:
                 self._open()
                 pauses = iter(RECONNECT_PAUSES)
                 self._read()
+            except REFUSALS as error:
+                log.error("broker refuses", link=self.name, reason=error.reply_text)
+                pauses = iter([REFUSED_PAUSE])
             except Exception as error:  # whatever ends a connection, the next one is tried
                 if not self._stopping:
                     log.warning("link lost", link=self.name, error=repr(error))
@@ -340,6 +347,8 @@ class Consumer:
     def __init__(self, queue: str, prefetch: int, receive: Callable[[Any], None], acknowledge: bool = True) -> None:
         self.queue, self.prefetch, self._receive = queue, prefetch, receive
         self._acknowledge = acknowledge
+        # Nobody keeps requests: they live for seconds.
+        self._remedy = f"replay the stream {EVENT_LOG} into it" if acknowledge else "none, callers ask again"
         self._channel: Any = None
         self.generation = 0
         """Grows with every channel: a delivery tag of an older one must not be acknowledged."""
@@ -355,8 +364,13 @@ class Consumer:
             consumer_tag=self.queue,
             no_ack=not self._acknowledge,
             callback=self._receive,
-            on_cancel=lambda _tag: _shutdown(connection),
+            on_cancel=lambda _tag: self._cancelled(connection),
         )
+
+    def _cancelled(self, connection: Any) -> None:
+        """Begin anew, with the declarations."""
+        log.error("queue deleted; what was in it may be lost", queue=self.queue, remedy=self._remedy)
+        _shutdown(connection)
 
     def cancel(self) -> None:
         """Take no more; what was on its way has arrived when this returns."""

@@ -28,6 +28,8 @@ class Lease:
         self._leases = database.get_collection("leases", write_concern=WriteConcern(w=1))
         self.name, self.holder = name, holder
         self._until = 0.0
+        self._renewed = time.monotonic()
+        telemetry.LEASE_AGE.set_function(lambda: time.monotonic() - self._renewed)
 
     @property
     def held(self) -> bool:
@@ -54,6 +56,7 @@ class Lease:
         lease = self._leases.find_one_and_update(
             {"_id": self.name}, [{"$set": changes}], upsert=True, return_document=ReturnDocument.AFTER
         )
+        self._renewed = asked  # by whoever holds it, or we would have it now
         self._until = asked + SECONDS if lease["holder"] == self.holder else 0.0
         return self.held
 

@@ -38,6 +38,7 @@ GATHER = 0.005
 """Seconds to let more commits come in while others are under way."""
 PAUSE_AFTER_FAILURE = 0.5  # seconds
 OLDEST = datetime.fromtimestamp(0, UTC)
+WAITS = {OUTBOX_SINCE: {"$gt": OLDEST}}
 INDEX = IndexModel([(OUTBOX_SINCE, ASCENDING)], sparse=True)
 
 log = telemetry.logger("outbox")
@@ -103,8 +104,10 @@ class Relay:
                 eventlet.sleep(GATHER)
             self._wake = Signal()
             self._relay_own()
-            if time.monotonic() >= next_sweep and self._lease.held:
-                self._attempt(self._sweep)
+            if time.monotonic() >= next_sweep:
+                self._attempt(self._measure)
+                if self._lease.held:
+                    self._attempt(self._sweep)
                 next_sweep = time.monotonic() + SWEEP
 
     def keep_marking(self) -> None:
@@ -130,20 +133,26 @@ class Relay:
             if documents:
                 self._start(name, documents)
 
+    def _measure(self) -> None:
+        """In every replica: the alarm must not depend on the one that sweeps."""
+        oldest = [
+            document[OUTBOX_SINCE]
+            for collection in self._collections.values()
+            for document in collection.find(WAITS, {OUTBOX_SINCE: 1}).sort(OUTBOX_SINCE).limit(1)
+        ]
+        telemetry.OUTBOX_AGE.set(max(0.0, (now() - min(oldest)).total_seconds()) if oldest else 0)
+
     def _sweep(self) -> None:
-        telemetry.OUTBOX_AGE.set(0)
         for name, collection in self._collections.items():
             while True:
                 own = self._under_way[name] | self._sent[name].keys()
-                waiting = collection.find({OUTBOX_SINCE: {"$gt": OLDEST}}, {OUTBOX_SINCE: 1}).sort(OUTBOX_SINCE)
+                waiting = collection.find(WAITS, {OUTBOX_SINCE: 1}).sort(OUTBOX_SINCE)
                 found = list(waiting.limit(BATCH + len(own)))
                 if not self._relay_swept(name, found, own):
                     break
 
     def _relay_swept(self, name: str, found: list[Document], own: set[str]) -> bool:
         """Whether there is a backlog, so that the next batch is wanted at once."""
-        if found:
-            telemetry.OUTBOX_AGE.set(max(0.0, (now() - found[0][OUTBOX_SINCE]).total_seconds()))
         ids = {document["_id"] for document in found} - own
         backlog = len(ids) >= BATCH
         stuck = ids if backlog else ids & self._seen[name]
@@ -192,7 +201,7 @@ class Relay:
             return {}
         # A mark may come between the server's answer and ours, so what was sent is noted before.
         sent = {event for id in ids for event in self._sent[name].get(id, Sent()).ids}
-        found = self._collections[name].find({"_id": {"$in": ids}, OUTBOX_SINCE: {"$gt": OLDEST}}, {OUTBOX: 1})
+        found = self._collections[name].find({"_id": {"$in": ids}, **WAITS}, {OUTBOX: 1})
         return {d["_id"]: [row for row in d.get(OUTBOX, ()) if row["id"] not in sent] for d in found}
 
     def _remember(self, name: str, waiting: dict[str, list[Document]], confirmed: list[int]) -> None:

@@ -6,10 +6,13 @@ part of the queue's name: renaming a subscriber leaves its old queue behind.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import amqp
 from kombu import Exchange, Queue, binding
 
+from services.chassis import telemetry
 from services.chassis.messages import Event
 
 ALL_EVENTS = "sidan.events"
@@ -21,6 +24,8 @@ LOG_MAX_AGE = "90D"
 LOG_MAX_BYTES = 20_000_000_000
 LOG_SEGMENT_BYTES = 50_000_000
 DEAD_SUFFIX = ".dead"
+
+log = telemetry.logger("topology")
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,11 @@ def event_exchange(service: str) -> Exchange:
 def declare(
     connection: Any, publishers: Iterable[str], subscriptions: Iterable[Subscription], delays: Iterable[float]
 ) -> None:
-    """Idempotent; raises when an existing queue has other arguments. ``connection`` is py-amqp's."""
+    """Idempotent; ``connection`` is py-amqp's.
+
+    A queue that exists with other arguments is used as it is: one such queue must not stop all services, and
+    handling relies on none of them. Raises for a retry level, whose arguments bring messages back.
+    """
     channel = connection.channel()
     _declare_events(channel, publishers)
     _declare_retries(channel, delays)
@@ -84,10 +93,10 @@ def _declare_events(channel: Any, publishers: Iterable[str]) -> None:
         "x-max-length-bytes": LOG_MAX_BYTES,
         "x-stream-max-segment-size-bytes": LOG_SEGMENT_BYTES,
     }
-    Queue(EVENT_LOG, everything, "#", durable=True, queue_arguments=log_arguments)(channel).declare()
+    _declare_queue(channel, Queue(EVENT_LOG, everything, "#", durable=True, queue_arguments=log_arguments))
     # Where the broker's policy sends what nobody is bound to (deploy/rabbitmq).
     unrouted = Exchange(UNROUTED, "fanout", durable=True)
-    Queue(UNROUTED, unrouted, durable=True, queue_arguments=quorum())(channel).declare()
+    _declare_queue(channel, Queue(UNROUTED, unrouted, durable=True, queue_arguments=quorum()))
     for service in publishers:
         event_exchange(service)(channel).declare()
         everything(channel).bind_to(event_exchange(service), routing_key="#")
@@ -111,9 +120,27 @@ def _declare_retries(channel: Any, delays: Iterable[float]) -> None:
 
 def _declare_subscription(channel: Any, subscription: Subscription) -> None:
     name, event = subscription.queue, subscription.event
-    Queue(name + DEAD_SUFFIX, durable=True, queue_arguments=quorum())(channel).declare()
+    _declare_queue(channel, Queue(name + DEAD_SUFFIX, durable=True, queue_arguments=quorum()))
     wanted = binding(event_exchange(event.owner), routing_key=f"{event.fact}.#")
-    Queue(name, bindings=[wanted], durable=True, queue_arguments=dead_lettered(name))(channel).declare()
+    _declare_queue(channel, Queue(name, bindings=[wanted], durable=True, queue_arguments=dead_lettered(name)))
+
+
+def _declare_queue(channel: Any, queue: Queue) -> None:
+    bound = queue(channel)
+    try:
+        bound.declare()
+    except amqp.exceptions.PreconditionFailed as error:  # py-amqp has opened the channel again
+        _tell_drift(queue.name, error.reply_text)
+        if bound.exchange:
+            bound.queue_bind()
+        for wanted in bound.bindings:
+            wanted.bind(bound)
+
+
+@cache
+def _tell_drift(queue: str, difference: str) -> None:
+    """Once in a process."""
+    log.error("queue has other arguments than it should, it is used as it is", queue=queue, difference=difference)
 
 
 def declare_rpc(channel: Any, service: str) -> None:

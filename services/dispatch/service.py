@@ -11,6 +11,7 @@ from services.chassis.repository import slice_page
 from services.chassis.rpc import command, query
 from services.chassis.settings import settings
 from services.chassis.subscriber import subscribe
+from services.chassis.telemetry import DUE_OLDEST
 from services.chassis.timer import every
 from services.contracts.actor import Actor
 from services.contracts.dispatch import (
@@ -192,9 +193,11 @@ class DispatchService:
     def move_due_orders(self) -> int:
         """Claim what is due by compare-and-set; the work follows what is due, not what is pending."""
         if not self.uow.leads():
+            DUE_OLDEST.set(0)  # another replica knows
             return 0
         time = now()
         due = self.uow.orders.due(time, DUE_AT_ONCE)
+        DUE_OLDEST.set((time - due[0].due_at).total_seconds() if due and due[0].due_at else 0)
         teams = self.uow.teams.at({o.next_seat.site for o in due if o.next_seat}) if due else []
         for order in due:
             if events := order.move_when_due(teams, _deadlines(), time):

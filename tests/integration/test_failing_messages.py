@@ -60,7 +60,8 @@ def event(thing: str, sequence: int, **data: Any) -> Any:
 
 
 def test_an_outage_that_is_no_lost_connection_spends_no_attempts(world: World) -> None:
-    beta = world.start("beta").wait_started()
+    port = free_port()
+    beta = world.start("beta", SIDAN_METRICS_PORT=str(port)).wait_started()
     events = [envelope(f"event-{n}", f"thing-{n}", n + 1) for n in range(120)]
     with failing(world, "commitTransaction", TIMED_OUT):
         publish_events(world, events)
@@ -69,10 +70,12 @@ def test_an_outage_that_is_no_lost_connection_spends_no_attempts(world: World) -
         # One attempt a second: longer than all the retry delays together.
         eventually(lambda: world.database("beta")["attempts"].count_documents(EVERYTHING) >= seen + 4)
         assert world.applied() == [] and world.depth(QUEUE + DEAD_SUFFIX) == 0
+        assert metric(port, "sidan_outage") == 1 and metric(port, "sidan_in_hand") > 100
     eventually(lambda: len(world.applied()) >= len(events), what="all are handled")
     assert sorted(world.applied()) == sorted(event.subject for event in events)
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0
     assert beta.log.read_text().count("outage is over") == 1
+    assert metric(port, "sidan_outage") == metric(port, "sidan_in_hand") == 0
     eventually(lambda: parked(world) == [])
 
 

@@ -15,16 +15,29 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as some
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    ServerSelectionTimeoutError,
+    WriteConcernError,
+    WTimeoutError,
+)
 
-from services.chassis import personal
+from services.chassis import breaker, personal
+from services.chassis.breaker import Breaker
 from services.chassis.crashpoints import crashpoint
 from services.chassis.messages import PREFIX, Envelope, dump, routing_key
+from services.chassis.outage import Outage, is_transient
 from services.chassis.personal import blind_index, decrypt, encrypt, personal_fields
 from services.chassis.repository import decode_cursor, decode_position, encode_cursor, slice_page
 from services.chassis.settings import settings
 from services.chassis.subscriber import MAX_BODY, Delivery, Rejected, carried, parse, raw
 from services.contracts.dispatch import OrderAccepted, OrderCompleted, Segment
-from services.contracts.errors import Invalid
+from services.contracts.errors import Conflict, Invalid, Unavailable
 from services.contracts.privacy import Secret, mask, mask_name
 from services.contracts.registry import Category, Tier
 from tests.builders import HOUR, MORNING, VILLAGE
@@ -447,3 +460,140 @@ def test_a_message_without_headers_or_properties_is_taken_and_rejected() -> None
         delivery = raw(message, 1)
         assert (delivery.body, delivery.headers, delivery.attempt) == (b"{}", {}, 0)
         assert isinstance(parse(OrderAccepted, delivery), Rejected)
+
+
+# -- outage and breaker -------------------------------------------------------------------------------
+
+TRANSIENT = [
+    Unavailable(),
+    AutoReconnect(),
+    NotPrimaryError("stepped down"),
+    ServerSelectionTimeoutError(),
+    ExecutionTimeout("too slow"),
+    WTimeoutError("no majority in time"),
+    WriteConcernError("not written by the majority"),
+    OperationFailure("conflict", 112, {"errorLabels": ["TransientTransactionError"]}),
+    BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 64}]}),
+]
+LASTING = [
+    ValueError(),
+    Conflict(),
+    DuplicateKeyError("twice"),
+    OperationFailure("not authorized", 13),
+    BulkWriteError({"writeErrors": [{"code": 121}], "writeConcernErrors": [{"code": 64}]}),
+]
+
+
+@pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: type(error).__name__)
+def test_what_may_succeed_later_is_transient(error: Exception) -> None:
+    assert is_transient(error)
+
+
+@pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
+def test_what_stays_wrong_is_not_transient(error: Exception) -> None:
+    assert not is_transient(error)
+
+
+def test_ten_messages_that_fail_in_a_row_make_an_outage_which_the_first_success_ends() -> None:
+    outage = Outage("q")
+    charged = [outage.failed(f"m{n}", ExecutionTimeout("")) for n in range(10)]
+    assert charged == [True] * 9 + [False] and outage.on
+    assert not outage.failed("m9", ExecutionTimeout("")), "none is charged while it lasts"
+    assert outage.failed("m10", ValueError()), "but for what is its own fault"
+    outage.succeeded("m11")
+    assert not outage.on and outage.failed("m0", ExecutionTimeout(""))
+
+
+def test_one_message_that_fails_again_and_again_makes_no_outage() -> None:
+    outage = Outage("q")
+    assert all(outage.failed("m", ExecutionTimeout("")) for _ in range(50)) and not outage.on
+
+
+def test_a_success_between_failures_begins_the_count_anew() -> None:
+    outage = Outage("q")
+    for n in range(30):
+        assert outage.failed(f"m{n}", ExecutionTimeout(""))
+        if n % 9 == 8:
+            outage.succeeded("good")
+
+
+def test_a_lost_connection_is_an_outage_at_once_but_not_for_a_message_that_failed_while_others_succeeded() -> None:
+    outage = Outage("q")
+    assert not outage.failed("m", AutoReconnect()) and outage.on
+    outage.succeeded("good")
+    assert outage.suspects == {"m"}
+    assert outage.failed("m", AutoReconnect()) and not outage.on
+    assert not outage.failed("other", AutoReconnect()) and outage.on
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def an_open_breaker(clock: Clock) -> Breaker:
+    tripped = Breaker("thing", clock)
+    for _ in range(breaker.FAILURES):
+        tripped.failed()
+    return tripped
+
+
+def test_a_breaker_opens_after_five_failures_in_a_row_within_the_window(clock: Clock) -> None:
+    some = Breaker("thing", clock)
+    for _ in range(4):
+        some.failed()
+    some.succeeded()
+    for _ in range(4):
+        some.failed()
+    clock.now += breaker.WINDOW
+    some.failed()
+    assert some.state == "closed" and some.allow()
+    for _ in range(4):
+        some.failed()
+    assert some.state == "open" and not some.allow()
+
+
+def test_a_half_open_breaker_lets_one_try_and_closes_when_that_succeeds(clock: Clock) -> None:
+    tripped = an_open_breaker(clock)
+    clock.now += 2 * breaker.FIRST_PAUSE
+    assert [tripped.allow() for _ in range(3)] == [True, False, False] and tripped.state == "half-open"
+    tripped.succeeded()
+    assert [tripped.allow() for _ in range(3)] == [True] * 3 and tripped.state == "closed"
+
+
+def test_the_pause_of_an_open_breaker_grows_to_a_bound(clock: Clock) -> None:
+    tripped, pauses = an_open_breaker(clock), []
+    for _ in range(8):
+        began = clock.now
+        while not tripped.allow():
+            clock.now += 0.01
+        pauses.append(clock.now - began)
+        tripped.failed()
+    for expected, pause in zip([0.5, 1, 2, 4, 4, 4, 4, 4], pauses, strict=True):
+        assert expected - 0.02 <= pause <= 1.25 * expected + 0.02
+
+
+def test_a_late_failure_of_a_call_from_before_does_not_prolong_the_pause(clock: Clock) -> None:
+    tripped = an_open_breaker(clock)
+    clock.now += breaker.FIRST_PAUSE / 2
+    tripped.failed()
+    clock.now += breaker.FIRST_PAUSE
+    assert tripped.allow()
+
+
+def test_a_trial_whose_outcome_is_never_told_is_followed_by_another(clock: Clock) -> None:
+    tripped = an_open_breaker(clock)
+    clock.now += 2 * breaker.FIRST_PAUSE
+    assert tripped.allow() and not tripped.allow()
+    clock.now += breaker.TRIAL
+    assert tripped.allow()
