@@ -119,6 +119,8 @@ class BetaService:
             self.uow.database.command("dbStats")  # which nothing else does, so that a test may let it fail
         if event.note == "poison" and not self._healed():
             raise ValueError("cannot count this, call 13812345678")
+        if event.note == "once" and self._attempts(event) == 1:
+            raise ValueError("not the first time")
         counter = self.uow.counters.find(event.counter)
         if counter is None:
             counter = Counter(event.counter)
@@ -132,6 +134,10 @@ class BetaService:
         self.uow.database["attempts"].insert_one(
             {"thing_id": event.thing_id, "sequence": self.uow.sequence, "at": now()}
         )
+
+    def _attempts(self, event: ThingHappened) -> int:
+        own = {"thing_id": event.thing_id, "sequence": self.uow.sequence}
+        return int(self.uow.database["attempts"].count_documents(own))
 
     def _healed(self) -> bool:
         return self.uow.database["healed"].find_one() is not None
