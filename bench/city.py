@@ -3,7 +3,7 @@
 Many, so that a volunteer's day stays a volunteer's day and no document is hotter than in a real city.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
@@ -54,8 +54,8 @@ def village(site: str) -> Village:
     return Village(site, f"bench-{site}-resident", f"bench-{site}-staff", teams)
 
 
-def volunteers() -> list[AddVolunteer]:
-    every = [(v.site, id) for v in villages() for team in v.teams for id in team.members]
+def volunteers(of: Sequence[Village]) -> list[AddVolunteer]:
+    every = [(v.site, id) for v in of for team in v.teams for id in team.members]
     return [
         AddVolunteer(
             id=id,
@@ -76,20 +76,20 @@ def id_numbers() -> Iterator[str]:
         yield known + check_character(known)
 
 
-def teams() -> list[FormTeam]:
+def teams(of: Sequence[Village]) -> list[FormTeam]:
     return [
         FormTeam(
             id=team.id, name=team.id, site=v.site, categories=[Category.COMMUNITY], leader_id=team.members[0],
             member_ids=team.members,
         )
-        for v in villages()
+        for v in of
         for team in v.teams
     ]  # fmt: skip
 
 
-def accounts() -> list[AddAccount]:
+def accounts(of: Sequence[Village]) -> list[AddAccount]:
     found = []
-    for v in villages():
+    for v in of:
         found += [account(v.resident, Role.RESIDENT, v.site), account(v.staff, Role.STAFF, v.site)]
         found += [account(team.leader, Role.VOLUNTEER, v.site, team.members[0]) for team in v.teams]
     return found

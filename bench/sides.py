@@ -93,9 +93,9 @@ class Ours(Side):
         subprocess.run(command, env=os.environ | environment, check=True, stdout=subprocess.DEVNULL)
         with RpcClient(self.servers.amqp_uri, "registry") as registry:
             steps = (
-                ("add_volunteer", city.volunteers()),
-                ("form_team", city.teams()),
-                ("add_account", city.accounts()),
+                ("add_volunteer", city.volunteers(city.villages())),
+                ("form_team", city.teams(city.villages())),
+                ("add_account", city.accounts(city.villages())),
             )
             for method, commands in steps:
                 actor = SYSTEM.model_dump(mode="json")
@@ -103,7 +103,7 @@ class Ours(Side):
                 registry.call_all(calls, ANSWER)
 
     def _sign_in(self) -> None:
-        for username in ["admin", *(account.username for account in city.accounts())]:
+        for username in ["admin", *(account.username for account in city.accounts(city.villages()))]:
             form = urlencode({"grant_type": "password", "username": username, "password": city.PASSWORD})
             kind = {"Content-Type": "application/x-www-form-urlencoded"}
             status, answer = request("POST", self.port, "/oauth/token", form, kind)
@@ -159,15 +159,15 @@ class Stock(Side):
 
     def __init__(self, servers: Servers) -> None:
         super().__init__(servers)
-        self.tokens = {account.id: account.id for account in city.accounts()}
+        self.tokens = {account.id: account.id for account in city.accounts(city.villages())}
         self._fill()
 
     def _fill(self) -> None:
         """The same people and places, with the same indexes on what is asked for."""
         (item,) = [i for i in demo.items() if i.id == ITEM]
         sites = [s for s in divisions.sites() if s.tier is Tier.STATION]
-        teams = [t.model_dump(mode="json") for t in city.teams()]
-        accounts = [a.model_dump(mode="json") for a in city.accounts()]
+        teams = [t.model_dump(mode="json") for t in city.teams(city.villages())]
+        accounts = [a.model_dump(mode="json") for a in city.accounts(city.villages())]
         dispatch, registry = self.database("stock_dispatch"), self.database("stock_registry")
         places = [{"_id": s.code, "path": [s.code, s.code[:9], s.code[:6], "1308"]} for s in sites]
         dispatch.places.insert_many(places)

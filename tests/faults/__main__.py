@@ -1,0 +1,93 @@
+"""``python -m tests.faults``: play the catalogue, check the invariants, print one table.
+
+``ONLY=F7`` or ``ONLY=F1,F12`` plays these, ``ONLY=commit`` the group of every commit; ``SEED=…`` repeats a
+run; ``MUTATE=1`` switches the protection of each scenario off and expects it to fail.
+"""
+
+import os
+import sys
+import tempfile
+import warnings
+from itertools import groupby
+from pathlib import Path
+
+warnings.filterwarnings("ignore", message=r"\s*Eventlet")
+
+from tests.faults import report, scenarios  # noqa: E402
+from tests.faults.fleet import LAYOUTS, Layout, running  # noqa: E402
+from tests.faults.log import EventLog  # noqa: E402
+from tests.faults.oracle import Oracle  # noqa: E402
+from tests.faults.run import SCENARIOS, Result, Scenario, play  # noqa: E402
+from tests.faults.workload import Workload  # noqa: E402
+
+assert scenarios
+FIXED_SEED = 20_26
+RESULTS = Path(__file__).parents[2] / "bench" / "results"
+
+
+def main() -> int:
+    only = os.environ.get("ONLY", "")
+    seed = int(os.environ.get("SEED") or FIXED_SEED)
+    mutate = os.environ.get("MUTATE", "") not in ("", "0")
+    wanted = chosen(only)
+    if not wanted:
+        print(f"no scenario is called {only!r}; there are: {', '.join(SCENARIOS)}", file=sys.stderr)
+        return 2
+    folder = Path(os.environ.get("FAULTS_DIR") or tempfile.mkdtemp(prefix="sidan-faults-"))
+    print(f"seed {seed}, {len(wanted)} scenarios, logs in {folder}", flush=True)
+    results = mutated(wanted, folder, seed) if mutate else all_of(wanted, folder, seed)
+    print(report.table(results, mutate))
+    return report.verdict(results, mutate, folder)
+
+
+def chosen(only: str) -> list[Scenario]:
+    if only == "commit":
+        return [scenario for scenario in SCENARIOS.values() if scenario.per_commit]
+    names = [name for name in only.split(",") if name]
+    return [s for s in SCENARIOS.values() if not names or s.id in names or s.fault in names]
+
+
+def all_of(wanted: list[Scenario], folder: Path, seed: int) -> list[Result]:
+    """Scenarios of one layout share a running system."""
+    results = []
+    for name, group in groupby(sorted(wanted, key=_layout), key=_layout):
+        results += in_one_system(LAYOUTS[name], list(group), folder / name, seed)
+    return results
+
+
+def mutated(wanted: list[Scenario], folder: Path, seed: int) -> list[Result]:
+    """Each protection off in a system of its own, with all scenarios that are about it."""
+    results = []
+    about = [scenario for scenario in wanted if scenario.without]
+    for (name, without), group in groupby(sorted(about, key=_protection), key=_protection):
+        results += in_one_system(LAYOUTS[name], list(group), folder / f"{name}-{without}", seed, without)
+    return results
+
+
+def in_one_system(layout: Layout, wanted: list[Scenario], folder: Path, seed: int, without: str = "") -> list[Result]:
+    folder.mkdir(parents=True)
+    oracle = Oracle(folder / "oracle.sqlite")
+    results = []
+    with running(layout, folder, FAULTS_WITHOUT=without) as fleet:
+        load = Workload(fleet, fleet.gateways, fleet.villages(), oracle, seed)
+        log = EventLog(fleet)
+        log.read()
+        print(f"{layout.name} system is up" + (f", without {without}" if without else ""), flush=True)
+        for scenario in wanted:
+            result = play(scenario, fleet, load, log, oracle)
+            print(report.line(result), flush=True)
+            results.append(result)
+    oracle.close()
+    return results
+
+
+def _layout(scenario: Scenario) -> str:
+    return scenario.layout.name
+
+
+def _protection(scenario: Scenario) -> tuple[str, str]:
+    return scenario.layout.name, scenario.without
+
+
+if __name__ == "__main__":
+    sys.exit(main())

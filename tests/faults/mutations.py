@@ -1,0 +1,233 @@
+"""Protections of the chassis and the services, each with a way to switch it off in a process under test.
+
+A scenario that stays green without the protection that it is about would prove nothing.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from services.chassis import outbox, rpc, subscriber, unit_of_work
+from services.chassis.broker import Consumer, Publisher
+from services.contracts.dispatch import OrderCompleted
+from services.points.domain import Account
+
+
+def apply(without: str) -> None:
+    for name in filter(None, without.split(",")):
+        MUTATIONS[name]()
+
+
+def no_outbox() -> None:
+    """Events are published from memory after the commit, as stock nameko's dispatcher does."""
+    write_of = unit_of_work._write_of
+
+    def bare(id: str, tracked: Any, time: Any) -> Any:
+        write = write_of(id, tracked, time)
+        document: dict[str, Any] = write._doc
+        document.pop("$push", None), document.pop("$min", None)
+        document.pop(outbox.OUTBOX, None), document.pop(outbox.OUTBOX_SINCE, None)
+        return write
+
+    announce = unit_of_work.Work._announce
+    unit_of_work._write_of = bare
+    unit_of_work.Work._announce = lambda self, read=False: announce(self)  # type: ignore[method-assign]
+
+
+def no_inbox() -> None:
+    """Every delivery is handled, duplicate or not."""
+
+    def handle(self: Any, delivery: Any) -> None:
+        self.uow.sequence = delivery.envelope.sequence
+        self.handler(self.service, delivery.event)
+
+    subscriber._Batch._handle = handle  # type: ignore[method-assign]
+    subscriber._Batch._handled = lambda _self, _batch: set()  # type: ignore[method-assign]
+
+
+def no_business_ids() -> None:
+    """An award's id no longer follows from its source, so nothing tells that it is posted."""
+    made = iter(range(10**9))
+    post = Account._post
+
+    def anew(self: Any, id: str, *arguments: Any, **more: Any) -> Any:
+        return post(self, f"{id}:{os.getpid()}:{next(made)}", *arguments, **more)
+
+    Account._post = anew  # type: ignore[method-assign]
+
+
+def no_compare_and_set() -> None:
+    """The last writer wins."""
+    write_of = unit_of_work._write_of
+
+    def blind(id: str, tracked: Any, time: Any) -> Any:
+        write = write_of(id, tracked, time)
+        write._filter.pop("version", None) if hasattr(write, "_filter") else None
+        return write
+
+    unit_of_work._write_of = blind
+
+
+def no_transaction() -> None:
+    """Several documents are written one after the other."""
+    unit_of_work.Work._write_in_transaction = lambda self, writes: self._write(writes, None)  # type: ignore[method-assign]
+
+
+def no_idempotency() -> None:
+    """A repeated request is a new one."""
+    rpc._idempotency = lambda _given, _actor: None
+
+
+def early_acknowledgement() -> None:
+    """Messages are acknowledged when they are delivered, as a stock consumer without acks does."""
+    begin = Consumer.__init__
+
+    def eager(self: Any, queue: str, prefetch: int, receive: Callable[[Any], None], acknowledge: bool = True) -> None:
+        begin(self, queue, prefetch, receive, acknowledge=False)
+
+    Consumer.__init__ = eager  # type: ignore[method-assign]
+    Consumer.settle = lambda *_arguments, **_more: None  # type: ignore[method-assign]
+
+
+def no_confirms() -> None:
+    """A publication counts as done when it is written to the socket."""
+
+    def hopeful(self: Any, messages: Any, deadline: float = 0) -> list[bool]:
+        if self._link.is_open:
+            publish(self, messages, 0.01) if len(messages) == 0 else self._send(messages, _Nobody(len(messages)))
+        return [True] * len(messages)
+
+    publish = Publisher.publish
+    Publisher.publish = hopeful  # type: ignore[method-assign]
+
+
+class _Nobody:
+    """A batch that nobody waits for."""
+
+    def __init__(self, size: int) -> None:
+        self.ids = [""] * size
+
+    def settle(self, _position: int, _confirmed: bool) -> None:
+        pass
+
+
+def no_retries() -> None:
+    """A failing message is acknowledged and gone, as with stock nameko."""
+    subscriber.Subscriber.fail = lambda _self, _delivery, _error: None  # type: ignore[method-assign]
+
+
+def no_guard_for_bodies() -> None:
+    """Whatever is wrong with a message is an exception in the consumer."""
+
+    def trusting(event: Any, delivery: Any) -> Any:
+        envelope = subscriber.Envelope.parse(delivery.headers, delivery.body)
+        return subscriber.replace(delivery, envelope=envelope, event=event.model_validate_json(delivery.body))
+
+    subscriber.parse = trusting
+
+
+def no_guard_for_requests() -> None:
+    """Whatever is wrong with a request ends its process, as with stock nameko."""
+
+    def begin(self: Any, message: Any) -> None:
+        if not message.properties.get("reply_to"):
+            os._exit(1)
+        guarded(self, message)
+
+    guarded = rpc.RpcServer.begin
+    rpc.RpcServer.begin = begin  # type: ignore[method-assign]
+
+
+def no_allow_list() -> None:
+    """Every header of a message is passed on, and kept."""
+    subscriber.carried = lambda headers: dict(headers)
+
+
+def no_drain() -> None:
+    """A stop ends the process at once."""
+    from deploy import service
+
+    def abrupt(_container: Any) -> None:
+        os._exit(0)
+
+    service.drain = abrupt
+
+
+def no_deadline() -> None:
+    """A publication waits for its confirm for ever."""
+    publish = Publisher.publish
+    Publisher.publish = lambda self, messages, deadline=0: publish(self, messages, 10**6)  # type: ignore[method-assign]
+
+
+def no_outage_mode() -> None:
+    """A database that is away costs every message its attempts."""
+    alone = subscriber._Batch._alone
+
+    def charged(self: Any, batch: Any) -> Any:
+        outcomes = []
+        for delivery in batch:
+            try:
+                outcomes.append(alone(self, delivery))
+            except Exception as error:
+                outcomes.append(error)
+        return outcomes
+
+    subscriber._Batch.run = charged  # type: ignore[method-assign]
+
+
+def no_late_facts() -> None:
+    """A fact counts only when those before it have arrived."""
+    from services.activities.service import ActivitiesService
+
+    record = ActivitiesService._record
+
+    def in_order(self: Any, event: Any) -> None:
+        if isinstance(event, OrderCompleted):
+            record(self, event)
+
+    ActivitiesService._record = in_order  # type: ignore[method-assign]
+
+
+def no_transitions() -> None:
+    """Every command is allowed in every state."""
+    from services.dispatch.domain import Order
+
+    Order._check = lambda _self, _command: None  # type: ignore[method-assign]
+
+
+def no_timers() -> None:
+    """Deadlines are forgotten by the clock."""
+    from services.dispatch.repository import Orders
+
+    Orders.due = lambda _self, _now, _limit: []  # type: ignore[method-assign]
+
+
+def no_clock_of_the_server() -> None:
+    """Leases are judged by the clock of the process."""
+    from services.chassis import lease
+
+    lease.Lease.renew = lambda self: True  # type: ignore[method-assign]
+    lease.Lease.held = property(lambda _self: True)  # type: ignore[assignment,method-assign]
+
+
+MUTATIONS: dict[str, Callable[[], Any]] = {
+    "outbox": no_outbox,
+    "inbox": no_inbox,
+    "business-ids": no_business_ids,
+    "compare-and-set": no_compare_and_set,
+    "transaction": no_transaction,
+    "idempotency-key": no_idempotency,
+    "late-acknowledgement": early_acknowledgement,
+    "confirms": no_confirms,
+    "retries": no_retries,
+    "body-guard": no_guard_for_bodies,
+    "request-guard": no_guard_for_requests,
+    "header-allow-list": no_allow_list,
+    "drain": no_drain,
+    "deadline": no_deadline,
+    "outage-mode": no_outage_mode,
+    "late-facts": no_late_facts,
+    "transitions": no_transitions,
+    "timers": no_timers,
+    "lease": no_clock_of_the_server,
+}

@@ -1,0 +1,116 @@
+"""F7, F11 to F14, F16 to F19: a broker that is away, full, slow to answer, or changed by somebody."""
+
+from tests.faults.fleet import LINKED, Fleet
+from tests.faults.run import Run, scenario
+
+BROKER_RECOVERY = 30.0  # seconds
+AWAY = 10.0  # seconds
+ALARM = 15.0  # seconds
+CLEAR_ANSWER = 5.0  # seconds
+
+
+@scenario("F7-stop", "broker stopped and started", without="outbox", recovery=BROKER_RECOVERY)
+def broker_stopped(run: Run) -> None:
+    with run.load(), run.trouble():
+        run.fleet.broker.ctl("stop_app")
+        run.fleet.pause(AWAY)
+        run.fleet.broker.ctl("start_app")
+
+
+@scenario("F7-kill", "broker killed and started", without="outbox", recovery=BROKER_RECOVERY)
+def broker_killed(run: Run) -> None:
+    with run.load():
+        run.fleet.pause(2)
+        with run.trouble():
+            run.fleet.broker.kill()
+            run.fleet.pause(2)
+            run.fleet.broker.start()
+            run.fleet.until(run.fleet.broker.ready, 60, "the broker")
+
+
+@scenario("F11-publisher", "the relay's link is a black hole, and then gone", layout=LINKED, without="confirms")
+def publisher_in_the_dark(run: Run) -> None:
+    links(run, "publisher")
+
+
+@scenario(
+    "F11-consumer", "the consumers' link is a black hole, and then gone", layout=LINKED, without="late-acknowledgement"
+)
+def consumer_in_the_dark(run: Run) -> None:
+    links(run, "consumer")
+
+
+def links(run: Run, link: str) -> None:
+    """What is on its way on a link that goes dark is lost; the process lives on and measures its own loop."""
+    services = ("dispatch", "activities", "points")
+    with run.load(), run.trouble(faults=len(services)):
+        for service in services:
+            run.fleet.proxies[service, link].mode = "blackhole"
+        lags = []
+        for _ in range(8):
+            run.fleet.pause(1)
+            lags += [run.fleet.metric(service, "sidan_loop_lag_seconds") for service in services]
+        for service in services:
+            run.fleet.proxies[service, link].mode = "reset"
+        run.fleet.pause(0.5)
+        for service in services:
+            run.fleet.proxies[service, link].mode = "pass"
+    run.note(**{"worst loop lag s": round(max(lags), 3)})
+
+
+@scenario("F12-memory", "memory alarm", without="outbox", recovery=BROKER_RECOVERY)
+def memory_alarm(run: Run) -> None:
+    alarm(run, ("set_vm_memory_high_watermark", "absolute", "1MB"), ("set_vm_memory_high_watermark", "0.4"))
+
+
+@scenario("F12-disk", "disk alarm", without="outbox", recovery=BROKER_RECOVERY)
+def disk_alarm(run: Run) -> None:
+    alarm(run, ("set_disk_free_limit", "900GB"), ("set_disk_free_limit", "50MB"))
+
+
+def alarm(run: Run, raised: tuple[str, ...], lowered: tuple[str, ...]) -> None:
+    """Commands go through the broker too, so they are refused clearly and in time; nothing is lost."""
+    with run.load(), run.trouble():
+        run.fleet.broker.ctl(*raised)
+        run.fleet.pause(ALARM)
+        slowest = 0.0
+        for _ in range(3):
+            slowest = max(slowest, answer_seconds(run.fleet))
+        run.fleet.broker.ctl(*lowered)
+    run.expect(slowest < CLEAR_ANSWER, f"an answer within {CLEAR_ANSWER:g} s, it took {slowest:.1f}")
+
+
+def answer_seconds(fleet: Fleet) -> float:
+    """How long a command waits for any answer."""
+    response = fleet.person("resident").get("/v1/orders")
+    return response.elapsed.total_seconds()
+
+
+@scenario("F13", "every connection closed by an operator, again and again", without="outbox")
+def connections_closed(run: Run) -> None:
+    with run.load(), run.trouble(faults=4):
+        for _ in range(4):
+            run.fleet.broker.ctl("close_all_connections", "tired of them")
+            run.fleet.pause(1.5)
+
+
+@scenario("F16", "a slow subscriber with a backlog", without="")
+def slow_subscriber(run: Run) -> None:
+    """Accepting goes on at its pace: each subscriber has a queue of its own."""
+    run.fleet.restart_with("activities", FAULTS_WRAP="slow:0.2")
+    run.fleet.until(lambda: run.fleet.serving("activities"), 30, "activities")
+    with run.load(workers=8, plans=("straight", "declined")) as load, run.trouble():
+        run.fleet.pause(8)
+    seconds = sorted(load.tally.seconds)
+    run.note(**{"backlog": run.fleet.waiting(), "p99 meanwhile": round(seconds[int(0.99 * len(seconds)) - 1], 3)})
+    run.fleet.restart_with("activities", FAULTS_WRAP="")
+
+
+@scenario("F19", "permissions of the services' user are taken away, and given again", without="outbox")
+def permissions_revoked(run: Run) -> None:
+    user = run.fleet.broker.user
+    with run.load(), run.trouble():
+        run.fleet.broker.ctl("set_permissions", user, "^$", "^$", "^$")
+        run.fleet.broker.ctl("close_all_connections", "permissions changed")
+        run.fleet.pause(6)
+        run.fleet.broker.ctl("set_permissions", user, ".*", ".*", ".*")

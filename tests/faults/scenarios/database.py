@@ -1,0 +1,71 @@
+"""F31, F32, F49: a database whose answers are lost, that is away, or that everybody wants at once."""
+
+from tests.faults.fleet import LINKED
+from tests.faults.run import Run, scenario
+from tests.support.failpoints import failing
+
+DATABASE_RECOVERY = 30.0  # seconds
+UNKNOWN_CODES = {
+    "connection": {"closeConnection": True},
+    "shutdown": {"errorCode": 91},
+    "write-concern": {"writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}},
+}
+"""Ways in which a commit's outcome stays unknown (MongoDB's codes: 91 ShutdownInProgress, 64 WriteConcernFailed)."""
+
+
+@scenario("F31", "the outcome of commits is unknown", per_commit=True, without="idempotency-key")
+def unknown_commits(run: Run) -> None:
+    commands = ["commitTransaction", "update", "insert"]
+    with run.load():
+        for data in UNKNOWN_CODES.values():
+            for app in ("sidan-dispatch", "sidan-activities", "sidan-points"):
+                with run.trouble(faults=8), failing(run.fleet.mongo, commands, {"times": 8}, appName=app, **data):
+                    run.fleet.pause(1)
+
+
+@scenario("F31-share", "one write of twenty is cut off", without="idempotency-key")
+def writes_cut_off(run: Run) -> None:
+    data = {"closeConnection": True}
+    commands = ["commitTransaction", "update", "insert", "find"]
+    with run.load(), run.trouble(faults=0), failing(run.fleet.mongo, commands, {"activationProbability": 0.05}, **data):
+        run.fleet.pause(8)
+        run.result.faults += 1
+
+
+@scenario("F30-one", "database killed and started", without="outage-mode", recovery=DATABASE_RECOVERY)
+def database_killed(run: Run) -> None:
+    with run.load(), run.trouble():
+        run.fleet.database_server.kill()
+        run.fleet.pause(6)
+        run.fleet.database_server.start()
+        run.fleet.until(run.fleet.database_server.ready, 60, "the database")
+
+
+@scenario(
+    "F30-dark", "the database's links are black holes", layout=LINKED, without="outage-mode", recovery=DATABASE_RECOVERY
+)
+def database_in_the_dark(run: Run) -> None:
+    services = ("dispatch", "activities", "points")
+    with run.load(), run.trouble(faults=len(services)):
+        for service in services:
+            run.fleet.proxies[service, "database"].mode = "blackhole"
+        run.fleet.pause(10)
+        for service in services:
+            run.fleet.proxies[service, "database"].mode = "reset"
+        run.fleet.pause(0.5)
+        for service in services:
+            run.fleet.proxies[service, "database"].mode = "pass"
+
+
+@scenario("F32", "everybody works on the same few volunteers", without="compare-and-set")
+def hot_accounts(run: Run) -> None:
+    """Timesheets and accounts of two people, written by many orders at once."""
+    everybody = {team.id: list(team.members) for village in run.workload.villages for team in village.teams}
+    for village in run.workload.villages:
+        for team in village.teams:
+            team.members[1:] = []
+    with run.load(workers=16, plans=("straight",)), run.trouble():
+        run.fleet.pause(8)
+    for village in run.workload.villages:
+        for team in village.teams:
+            team.members[:] = everybody[team.id]

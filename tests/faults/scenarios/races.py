@@ -1,0 +1,139 @@
+"""F37 to F39, F56: people who want the same at the same moment."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from tests.faults.fleet import TWICE
+from tests.faults.run import Run, scenario
+from tests.faults.workload import Client, Life
+
+ROUNDS = 40
+
+
+def at_once(moves: list[Callable[[], Any]]) -> list[Any]:
+    """All of them from behind one barrier."""
+    barrier, answers = threading.Barrier(len(moves)), list[Any]()
+
+    def go(move: Callable[[], Any]) -> None:
+        barrier.wait(30)
+        answers.append(move())
+
+    threads = [threading.Thread(target=go, args=(move,)) for move in moves]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+class Racers:
+    """Lives that share an order, each with a connection of its own to one of the gateways."""
+
+    def __init__(self, run: Run, count: int) -> None:
+        self.run = run
+        self.clients = [Client(run.fleet.gateways) for _ in range(count)]
+
+    def of(self, placed: Life) -> list[Life]:
+        found = []
+        for number, client in enumerate(self.clients):
+            racer = Life(self.run.workload, client, 0)
+            racer.name, racer.order, racer.village = f"{placed.name}-racer{number}", placed.order, placed.village
+            racer.rng = random.Random(racer.name)
+            found.append(racer)
+        return found
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.__exit__()
+
+
+@scenario(
+    "F37",
+    "two teams, then fifty requests, accept one order at once",
+    layout=TWICE,
+    per_commit=True,
+    without="compare-and-set",
+)
+def double_acceptance(run: Run) -> None:
+    """One wins, everybody else is told so; one acceptance stands in the history."""
+    for racers_count in (2,) * ROUNDS + (50, 50):
+        placed = run.lives(1, ("placed",))[0]
+        racers = Racers(run, racers_count)
+        teams = placed.village.teams
+        moves = [
+            lambda racer=racer, team=teams[n % 2]: racer.tell("accept", team.leader, team=team.id)
+            for n, racer in enumerate(racers.of(placed))
+        ]
+        statuses = Counter(status for status, _ in at_once(moves))
+        racers.close()
+        run.result.faults += 1
+        run.expect(
+            statuses == {200: 1, 409: racers_count - 1}, f"one acceptance of {racers_count}, answers {dict(statuses)}"
+        )
+        run.cancel(placed)
+
+
+@scenario("F38", "acceptance, escalation and cancellation race for one order", layout=TWICE, without="compare-and-set")
+def race_for_an_order(run: Run) -> None:
+    """Exactly one comes first; who is late is told, or finds it done."""
+    rng = random.Random(run.result.seed)
+    for _ in range(2 * ROUNDS):
+        placed = run.lives(1, ("placed",))[0]
+        racers = Racers(run, 4)
+        lives = racers.of(placed)
+        moves = [
+            partial(life.tell, step, who, **body) for life, (step, who, body) in zip(lives, rivals(placed), strict=True)
+        ]
+        rng.shuffle(moves)
+        answers = at_once(moves)
+        racers.close()
+        run.result.faults += 1
+        run.expect(any(status == 200 for status, _ in answers), f"one of four moves succeeds, answers {answers}")
+        run.cancel(placed)
+
+
+def rivals(placed: Life) -> list[tuple[str, str, dict[str, Any]]]:
+    team, village = placed.village.teams[0], placed.village
+    return [
+        ("accept", team.leader, {"team": team.id}),
+        ("escalate", village.staff, {"reason": "本站队伍都没有空"}),
+        ("cancel", village.resident, {"reason": "不需要了"}),
+        ("reject", village.staff, {"reason": "重复点单"}),
+    ]
+
+
+@scenario("F39", "every step again and out of turn", per_commit=True, without="transitions")
+def out_of_turn(run: Run) -> None:
+    """Each refused with the state and what is possible; nothing changes by it."""
+    rng = random.Random(run.result.seed)
+    for life in run.lives(6, ("straight", "withdrawn")):
+        again = Racers(run, 1)
+        (racer,) = again.of(life)
+        slot = run.workload.slots.take(life.team.members[0])
+        moves: list[tuple[str, str, dict[str, Any]]] = [
+            ("start", life.team.leader, {}), ("rate", life.village.resident, {"score": 1}),
+            ("close", life.village.staff, {}), ("cancel", life.village.resident, {"reason": "不需要了"}),
+            ("accept", life.other.leader, {"team": life.other.id}),
+            ("complete", life.team.leader, {"records": [slot], "summary": "再来"}),
+        ]  # fmt: skip
+        rng.shuffle(moves)
+        for step, who, body in moves:
+            status, answer = racer.tell(step, who, **body)
+            run.expect(
+                status == 409 and answer.get("state") == "closed", f"{step} of a closed order is refused: {status}"
+            )
+        again.close()
+        run.result.faults += len(moves)
+    with run.load(plans=("twice",)):
+        run.fleet.pause(1)
+
+
+@scenario("F56", "a typhoon day: as many orders as come, one station hot", without="")
+def typhoon_day(run: Run) -> None:
+    """All of one village for a while; other villages are served meanwhile and timers keep their time."""
+    with run.load(workers=16, plans=("cancelled", "straight")), run.trouble():
+        run.fleet.pause(15)

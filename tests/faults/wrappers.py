@@ -1,0 +1,136 @@
+"""Test-only wrappers of the chassis: duplicates, another order, failing handlers (Watermill's middleware)."""
+
+import os
+import random
+import zlib
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import eventlet
+
+from services.chassis import process, subscriber
+from services.chassis.broker import Publisher
+
+REORDER_WAIT = 0.2  # seconds that a message is held back at most
+
+
+def apply(wanted: str) -> None:
+    for part in filter(None, wanted.split(",")):
+        name, _, amount = part.partition(":")
+        WRAPPERS[name](float(amount))
+
+
+def separate_links(publisher_uri: str) -> None:
+    """Publishing goes its own way, so that a proxy can cut it alone."""
+    if not publisher_uri:
+        return
+
+    class Separated(Publisher):
+        def __init__(self, _uri: str, declare: Callable[[Any], None]) -> None:
+            super().__init__(publisher_uri, declare)
+
+    process.Publisher = Separated  # type: ignore[misc]
+
+
+def duplicate(times: float) -> None:
+    """Duplicator: every event is published several times, its copies with the same id."""
+    publish = Publisher.publish
+
+    @wraps(publish)
+    def repeated(self: Any, messages: Any, *arguments: Any) -> list[bool]:
+        outcome = publish(self, messages, *arguments)
+        for _ in range(int(times) - 1):
+            publish(self, messages, *arguments)
+        return outcome
+
+    Publisher.publish = repeated  # type: ignore[method-assign]
+
+
+def reorder(window: float) -> None:
+    """Reorderer: a consumer gets what has gathered in another order than it came."""
+    take = subscriber.Subscriber.take
+    rng = random.Random(window)
+
+    @wraps(take)
+    def shuffled(self: Any) -> Any:
+        if len(self.waiting) < window:
+            eventlet.sleep(REORDER_WAIT)
+        batch = take(self)
+        tags = sorted(delivery.tag for delivery in batch)
+        rng.shuffle(batch)
+        # Acknowledgements are of all up to a tag, so the tags stay in order.
+        return [subscriber.replace(delivery, tag=tag) for delivery, tag in zip(batch, tags, strict=True)]
+
+    subscriber.Subscriber.take = shuffled
+
+
+def fail(share: float) -> None:
+    """RandomFail: so many handlers of a hundred raise after they have done everything."""
+    handle = subscriber._Batch._handle
+
+    @wraps(handle)
+    def failing(self: Any, delivery: Any) -> None:
+        handle(self, delivery)
+        if random.random() < share:
+            raise RuntimeError("failing at random")
+
+    subscriber._Batch._handle = failing  # type: ignore[method-assign]
+
+
+def slow(seconds: float) -> None:
+    """Every handler takes its time."""
+    handle = subscriber._Batch._handle
+
+    @wraps(handle)
+    def dawdling(self: Any, delivery: Any) -> None:
+        handle(self, delivery)
+        eventlet.sleep(seconds)
+
+    subscriber._Batch._handle = dawdling  # type: ignore[method-assign]
+
+
+def poison(share: float) -> None:
+    """Handlers refuse the events of so many of a hundred subjects, however often they come."""
+    handle = subscriber._Batch._handle
+
+    @wraps(handle)
+    def refusing(self: Any, delivery: Any) -> None:
+        if poisonous(delivery.envelope.subject, share):
+            raise ValueError("poison")
+        handle(self, delivery)
+
+    subscriber._Batch._handle = refusing  # type: ignore[method-assign]
+
+
+def poisonous(subject: str, share: float) -> bool:
+    return zlib.crc32(subject.encode()) % 100 < share
+
+
+def trace(folder: str) -> None:
+    """Write down each event that a handler has committed: handler, event, subject, sequence."""
+    if not folder:
+        return
+    file = (Path(folder) / f"handled-{os.getpid()}.tsv").open("a", buffering=1)
+    settle = subscriber.Subscriber.settle
+
+    @wraps(settle)
+    def told(self: Any, worker_ctx: Any, outcomes: Any, exc_info: Any) -> Any:
+        if exc_info is None:
+            for delivery, error in zip(worker_ctx.args[0], outcomes, strict=False):
+                if error is None:
+                    e = delivery.envelope
+                    file.write(f"{self.queue}\t{e.id}\t{e.subject}\t{e.sequence}\n")
+        return settle(self, worker_ctx, outcomes, exc_info)
+
+    subscriber.Subscriber.settle = told
+
+
+WRAPPERS: dict[str, Callable[[float], None]] = {
+    "duplicate": duplicate,
+    "reorder": reorder,
+    "fail": fail,
+    "slow": slow,
+    "poison": poison,
+}
