@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ OUTBOXES = (
     ("activities", "timesheets"),
     ("points", "accounts"),
 )
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 ACTOR = SYSTEM.model_dump(mode="json")
 ANSWER = 20.0  # seconds
 LINKS = ("consumer", "publisher", "database")
@@ -66,7 +68,9 @@ SINGLE = Layout("single")
 TWICE = Layout("twice", replicas=2, gateways=2)
 LINKED = Layout("linked", links=True)
 CLUSTER = Layout("cluster", replicas=2, cluster=True)
-LAYOUTS = {layout.name: layout for layout in (SINGLE, TWICE, LINKED, CLUSTER)}
+SMALL = Layout("small", disk="256m")
+SKEWED = Layout("skewed", replicas=2, clocks={"": "+600s", "-2": "-3600s"})
+LAYOUTS = {layout.name: layout for layout in (SINGLE, TWICE, LINKED, SMALL, SKEWED, CLUSTER)}
 
 
 class Fleet(System):
@@ -86,7 +90,7 @@ class Fleet(System):
         super().__init__(
             ";".join(uri) if uri else broker.uri, database.uri, f"f{token_hex(3)}_", folder, twice=twice,
             FAULTS_TRACE=str(folder), SIDAN_SLA_PROFILE="demo", SIDAN_RETRY_DELAYS=str(list(RETRY_DELAYS)), SIDAN_LOG_LEVEL="INFO",
-            **{**layout.settings, **settings},
+            **settings,
         )  # fmt: skip
         for number in range(2, layout.gateways + 1):
             self.processes[f"gateway-{number}"] = self._process(f"gateway-{number}", "gateway")
@@ -110,7 +114,7 @@ class Fleet(System):
         if module in ("deploy.service", "tests.support.clocked"):
             module = "tests.faults.entry"
         process = super()._process(name, module, *arguments)
-        process.env = {**process.env, **self._links(name)}
+        process.env = {**process.env, **self._links(name), **self._clock(name)}
         if module == "gateway":
             self.ports[name] = self.port if name == "gateway" else free_port()
             process.env["SIDAN_HTTP_PORT"] = str(self.ports[name])
@@ -131,6 +135,15 @@ class Fleet(System):
             found["MONGO_URI"] = uris["database"].partition("?")[0] + "?directConnection=true"
             found["FAULTS_PUBLISHER_URI"] = uris["publisher"]
         return found
+
+    def _clock(self, name: str) -> dict[str, str]:
+        """Another wall clock by libfaketime; time that only goes on is left alone."""
+        end = "-2" if name.endswith("-2") else ""
+        if end not in self.layout.clocks or name.startswith(("gateway", "reference")):
+            return {}
+        return {
+            "LD_PRELOAD": str(FAKETIME), "FAKETIME": self.layout.clocks[end], "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }  # fmt: skip
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -276,6 +289,11 @@ class Fleet(System):
 def running(layout: Layout, folder: Path, **settings: str) -> Iterator[Fleet]:
     """Started, with servers of its own; nothing of it is left afterwards but its logs."""
     broker, database = _servers(layout, folder)
+    if layout.disk:
+        (folder / "mongodb").mkdir(exist_ok=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={layout.disk}", "none", str(folder / "mongodb")], check=True
+        )
     broker.start()
     database.start()
     try:
@@ -289,6 +307,8 @@ def running(layout: Layout, folder: Path, **settings: str) -> Iterator[Fleet]:
     finally:
         broker.stop()
         database.stop()
+        if layout.disk:
+            subprocess.run(["umount", str(folder / "mongodb")], check=True)
         shutil.rmtree(folder / "rabbitmq", ignore_errors=True)
         shutil.rmtree(folder / "mongodb", ignore_errors=True)
 

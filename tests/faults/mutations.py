@@ -188,6 +188,14 @@ def no_late_facts() -> None:
     ActivitiesService._record = in_order  # type: ignore[method-assign]
 
 
+def no_permissions() -> None:
+    """Everybody may read and do everything."""
+    from services.dispatch import permissions
+
+    permissions.may_read = lambda *_: True
+    permissions.permit = lambda *_: None
+
+
 def no_transitions() -> None:
     """Every command is allowed in every state."""
     from services.dispatch.domain import Order
@@ -227,6 +235,7 @@ MUTATIONS: dict[str, Callable[[], Any]] = {
     "deadline": no_deadline,
     "outage-mode": no_outage_mode,
     "late-facts": no_late_facts,
+    "permissions": no_permissions,
     "transitions": no_transitions,
     "timers": no_timers,
     "lease": no_clock_of_the_server,

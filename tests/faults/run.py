@@ -145,6 +145,12 @@ class Run:
             life.http = http
             life.cancel()
 
+    def answer_seconds(self) -> float:
+        """How long somebody waits for any answer at all."""
+        begun = time.monotonic()
+        self.fleet.person("resident").get("/v1/orders")
+        return time.monotonic() - begun
+
     def intents(self) -> list[Intent]:
         return self._oracle.intents(self.scenario.id)
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 import zlib
 from collections.abc import Callable
 from functools import wraps
@@ -10,7 +11,7 @@ from typing import Any
 
 import eventlet
 
-from services.chassis import process, subscriber
+from services.chassis import process, subscriber, telemetry, topology
 from services.chassis.broker import Publisher
 
 REORDER_WAIT = 0.2  # seconds that a message is held back at most
@@ -91,6 +92,40 @@ def slow(seconds: float) -> None:
     subscriber._Batch._handle = dawdling  # type: ignore[method-assign]
 
 
+def burn(seconds: float) -> None:
+    """The first handler computes for so long without letting anybody else run."""
+    handle = subscriber._Batch._handle
+    left = [1]
+
+    @wraps(handle)
+    def burning(self: Any, delivery: Any) -> None:
+        if left:
+            left.clear()
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                pass
+        handle(self, delivery)
+
+    subscriber._Batch._handle = burning  # type: ignore[method-assign]
+
+
+def drift(limit: float) -> None:
+    """Queues are declared with another delivery limit than there is."""
+    topology.DELIVERY_LIMIT = int(limit)
+
+
+def chatter(lines: float) -> None:
+    """So many log lines a second."""
+
+    def chat() -> None:
+        log = telemetry.logger("chatter")
+        while True:
+            log.info("nothing new", padding="x" * 500)
+            eventlet.sleep(1 / lines)
+
+    eventlet.spawn_after(1, chat)
+
+
 def poison(share: float) -> None:
     """Handlers refuse the events of so many of a hundred subjects, however often they come."""
     handle = subscriber._Batch._handle
@@ -132,5 +167,8 @@ WRAPPERS: dict[str, Callable[[float], None]] = {
     "reorder": reorder,
     "fail": fail,
     "slow": slow,
+    "burn": burn,
+    "drift": drift,
+    "chatter": chatter,
     "poison": poison,
 }

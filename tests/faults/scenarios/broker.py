@@ -1,6 +1,6 @@
 """F7, F11 to F14, F16 to F19: a broker that is away, full, slow to answer, or changed by somebody."""
 
-from tests.faults.fleet import LINKED, Fleet
+from tests.faults.fleet import LINKED
 from tests.faults.run import Run, scenario
 
 BROKER_RECOVERY = 30.0  # seconds
@@ -73,17 +73,9 @@ def alarm(run: Run, raised: tuple[str, ...], lowered: tuple[str, ...]) -> None:
     with run.load(), run.trouble():
         run.fleet.broker.ctl(*raised)
         run.fleet.pause(ALARM)
-        slowest = 0.0
-        for _ in range(3):
-            slowest = max(slowest, answer_seconds(run.fleet))
+        slowest = max(run.answer_seconds() for _ in range(3))
         run.fleet.broker.ctl(*lowered)
     run.expect(slowest < CLEAR_ANSWER, f"an answer within {CLEAR_ANSWER:g} s, it took {slowest:.1f}")
-
-
-def answer_seconds(fleet: Fleet) -> float:
-    """How long a command waits for any answer."""
-    response = fleet.person("resident").get("/v1/orders")
-    return response.elapsed.total_seconds()
 
 
 @scenario("F13", "every connection closed by an operator, again and again", without="outbox")

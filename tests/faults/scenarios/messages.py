@@ -37,6 +37,11 @@ def envelope_of(event: type[Event]) -> dict[str, str]:
     return {PREFIX + name: value for name, value in attributes.items()}
 
 
+def send(channel: Any, exchange: str, key: str, body: bytes, headers: dict[str, Any], **properties: Any) -> None:
+    message = amqp.Message(body, application_headers=headers, delivery_mode=2, **properties)
+    channel.basic_publish(message, exchange, key)
+
+
 def restart_all(run: Run, **environment: str) -> None:
     for name in ALL_SERVICES:
         run.fleet.restart_with(name, **environment)
@@ -81,8 +86,8 @@ def very_old_duplicates(run: Run) -> None:
     run.fleet.database("activities")["inbox"].delete_many({})
     with run.trouble(faults=len(events)), run.fleet.channel() as channel:
         for event in events:
-            message = amqp.Message(event.body, application_headers=event.headers, delivery_mode=2)
-            channel.basic_publish(message, f"{event.source.rpartition('/')[2]}.events", event.routing_key)
+            exchange = f"{event.source.rpartition('/')[2]}.events"
+            send(channel, exchange, event.routing_key, event.body, event.headers)
     run.rest()
 
 

@@ -1,0 +1,113 @@
+"""F8, F9, F28 to F30: members of the cluster and of the replica set that die, stand still, or hand over."""
+
+from tests.faults.fleet import CLUSTER
+from tests.faults.run import Run, scenario
+
+SERVER_RECOVERY = 30.0  # seconds
+HOT_QUEUE = "evt-dispatch-order.completed--activities.record_hours"
+
+
+@scenario("F8", "the leader of a queue is killed", layout=CLUSTER, without="outbox", recovery=SERVER_RECOVERY)
+def leader_killed(run: Run) -> None:
+    broker = run.fleet.broker
+    with run.load():
+        run.fleet.pause(2)
+        leader = broker.leader_of("/", HOT_QUEUE)
+        with run.trouble():
+            leader.kill()
+            run.fleet.pause(5)
+        leader.start()
+        run.fleet.until(broker.ready, 90, "three nodes")
+
+
+@scenario("F9-minority", "one node of three stands still", layout=CLUSTER, without="outbox", recovery=SERVER_RECOVERY)
+def node_paused(run: Run) -> None:
+    broker = run.fleet.broker
+    with run.load():
+        with run.trouble(), broker.nodes[0].paused():
+            run.fleet.pause(15)
+        run.fleet.until(broker.ready, 90, "three nodes")
+
+
+@scenario("F9-majority", "two nodes of three stand still", layout=CLUSTER, without="outbox", recovery=SERVER_RECOVERY)
+def majority_paused(run: Run) -> None:
+    """Nothing is confirmed meanwhile; the outboxes grow, and drain afterwards."""
+    broker = run.fleet.broker
+    with run.load():
+        with run.trouble(), broker.nodes[1].paused(), broker.nodes[2].paused():
+            run.fleet.pause(12)
+        run.fleet.until(broker.ready, 90, "three nodes")
+
+
+@scenario(
+    "F28",
+    "the database's primary hands over, again and again",
+    layout=CLUSTER,
+    without="idempotency-key",
+    recovery=SERVER_RECOVERY,
+)
+def step_downs(run: Run) -> None:
+    database = run.fleet.database_server
+    with run.load(), run.trouble(faults=3):
+        for _ in range(3):
+            database.step_down(5)
+            run.fleet.until(database.primary, 30, "a primary")
+            run.fleet.pause(4)
+
+
+@scenario(
+    "F29-kill",
+    "the database's primary is killed, and comes back",
+    layout=CLUSTER,
+    without="idempotency-key",
+    recovery=SERVER_RECOVERY,
+)
+def primary_killed(run: Run) -> None:
+    database = run.fleet.database_server
+    with run.load():
+        run.fleet.pause(2)
+        primary = database.primary()
+        with run.trouble():
+            primary.kill()
+            run.fleet.until(database.primary, 30, "another primary")
+        primary.start()
+        run.fleet.until(database.ready, 60, "three members")
+    run.expect(not list(primary.data_dir.glob("db/rollback/**/*.bson")), "nothing of ours was rolled back")
+
+
+@scenario(
+    "F29-still",
+    "the database's primary stands still",
+    layout=CLUSTER,
+    without="idempotency-key",
+    recovery=SERVER_RECOVERY,
+)
+def primary_paused(run: Run) -> None:
+    database = run.fleet.database_server
+    with run.load():
+        primary = database.primary()
+        with run.trouble(), primary.paused():
+            run.fleet.pause(20)
+        run.fleet.until(database.ready, 60, "three members")
+
+
+@scenario(
+    "F30",
+    "no primary: two members of three are down",
+    layout=CLUSTER,
+    without="idempotency-key",
+    recovery=SERVER_RECOVERY,
+)
+def no_primary(run: Run) -> None:
+    """Commands are refused clearly and in time."""
+    database = run.fleet.database_server
+    with run.load(), run.trouble(faults=2):
+        down = database.members[1:]
+        for member in down:
+            member.kill()
+        run.fleet.pause(15)
+        slowest = max(run.answer_seconds() for _ in range(3))
+        for member in down:
+            member.start()
+        run.fleet.until(database.ready, 60, "three members")
+    run.expect(slowest < 5, f"an answer within 5 s, it took {slowest:.1f}")
