@@ -102,7 +102,7 @@ class RpcClient:
             application_headers={
                 "correlationid": trace.correlation_id,
                 "traceparent": trace.traceparent,
-                "deadline": str(time.time() + deadline),
+                "timeout": str(deadline),
             },
         )
         try:

@@ -79,7 +79,7 @@ class RpcClient:
             content_encoding="utf-8",
             reply_to=REPLIES,
             correlation_id=correlation_id,
-            application_headers={"deadline": time.time() + timeout},
+            application_headers={"timeout": str(timeout)},
         )
         self._channel.basic_publish(message, EXCHANGE, f"{self._service}.{call.method}")
         return correlation_id

@@ -4,6 +4,7 @@ import math
 import os
 import socket
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import eventlet
@@ -14,7 +15,7 @@ from prometheus_client import make_wsgi_app
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import PyMongoError
 
-from services.chassis import telemetry, topology
+from services.chassis import clock, telemetry, topology
 from services.chassis.breaker import Breaker
 from services.chassis.broker import Consumer, Consumers, Publisher
 from services.chassis.lease import Lease
@@ -26,6 +27,7 @@ from services.chassis.unit_of_work import IDEMPOTENCY, INBOX, Work, connect
 
 INBOX_KEPT = 60 * 24 * 3600  # seconds
 IDEMPOTENCY_KEPT = 7 * 24 * 3600  # seconds
+CLOCK_PERIOD = 5.0  # seconds
 DRAIN_OUTBOX = 2.0  # seconds
 LAG_PROBE = 0.1  # seconds
 
@@ -86,6 +88,7 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
         self.storage.open()
         self.client, self.database = self.storage.client, self.storage.database
         self._await_database()
+        self._follow_clock()
         holder = f"{socket.gethostname()}:{os.getpid()}"
         self.lease = Lease(self.database, "leader", holder)
         self._threads: list[Any] = []
@@ -96,7 +99,8 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
         self._threads = [
             eventlet.spawn(run)
             for run in (
-                self.lease.keep, self.relay.run, self.relay.keep_marking, self.storage.parking.keep, _watch_loop
+                self.lease.keep, self.relay.run, self.relay.keep_marking, self.storage.parking.keep, self._keep_time,
+                _watch_loop,
             )
         ]  # fmt: skip
         if settings().metrics_port:
@@ -135,6 +139,22 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
             except PyMongoError as error:
                 log.warning("waiting for the database", error=type(error).__name__)
                 eventlet.sleep(0.5)
+
+    def _follow_clock(self) -> None:
+        def server() -> datetime:
+            told: datetime = self.client.admin.command("hello")["localTime"]
+            return told.replace(tzinfo=UTC)
+
+        off = clock.follow(server)
+        telemetry.CLOCK_OFFSET.set(off.total_seconds())
+
+    def _keep_time(self) -> None:
+        while True:
+            eventlet.sleep(CLOCK_PERIOD)
+            try:
+                self._follow_clock()
+            except PyMongoError:
+                pass  # the last offset holds
 
     def _ensure_indexes(self) -> None:
         for repository in self.repositories.values():

@@ -118,12 +118,15 @@ def _idempotency(given: Any, actor: Actor) -> Idempotency | None:
 
 def _seconds_left(service: Any) -> float:
     until: float = service.uow.until
-    return max(0.05, min(DEADLINE, until - time.time()))
+    return max(0.05, min(DEADLINE, until - time.monotonic()))
 
 
 @dataclass(slots=True, frozen=True)
 class Request:
-    """A call as it came in; ``until`` is when its caller stops waiting (seconds since the epoch)."""
+    """A call as it came in; ``until`` is when its caller stops waiting, by the monotonic clock.
+
+    Callers tell how long they wait, and not until when: their clock may be another one.
+    """
 
     method: str
     kwargs: dict[str, Any]
@@ -175,7 +178,7 @@ class RpcServer(SharedExtension):  # type: ignore[misc]
         reply_to, correlation_id = _address(message)
         try:
             request = parse(message)
-            if request.until < time.time():
+            if request.until < time.monotonic():
                 return  # nobody waits for it any more
             if request.method == HEALTH:
                 return self.answer(reply_to, correlation_id, {"service": self.container.service_name})
@@ -249,7 +252,7 @@ def parse(message: Any) -> Request:
         raise Malformed("请求过大")
     try:
         kwargs = orjson.loads(body)["kwargs"]
-        until = float(headers.get("deadline") or time.time() + DEADLINE)
+        until = time.monotonic() + float(headers.get("timeout") or DEADLINE)
     except (ValueError, TypeError, KeyError):
         raise Malformed() from None
     if not isinstance(kwargs, dict):

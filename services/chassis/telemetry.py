@@ -1,8 +1,10 @@
 """Structured logs with correlation id, trace context and masked personal data; metrics; the health page."""
 
 import contextvars
+import io
 import logging
 import os
+import stat
 import sys
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -33,6 +35,8 @@ IN_HAND = Gauge("sidan_in_hand", "Messages taken from a queue that wait for thei
 BREAKER = Gauge("sidan_breaker_open", "1 while calls to a dependency are refused at once", ["dependency"])
 LEASE_AGE = Gauge("sidan_lease_age_seconds", "Time since the lease was last renewed or seen renewed")
 DUE_OLDEST = Gauge("sidan_due_oldest_seconds", "How long the oldest due order has waited for its move")
+CLOCK_OFFSET = Gauge("sidan_clock_offset_seconds", "How far the database's clock is ahead of this process's own")
+DROPPED = Counter("sidan_log_lines_dropped_total", "Log lines that nobody took")
 LOOP_LAG = Gauge("sidan_loop_lag_seconds", "Largest delay of the event loop in the last second")
 
 
@@ -117,7 +121,31 @@ class _MaskingFormatter(logging.Formatter):
         return _rendered(line).decode()
 
 
+class Sink:
+    """Standard output, for whole lines. Work goes on where nobody reads them, or their disk is full."""
+
+    def __init__(self, descriptor: int) -> None:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.set_blocking(descriptor, False)
+        # Not through ``os.write``, which eventlet would let wait.
+        self._file = io.FileIO(descriptor, "wb", closefd=False)
+
+    def write(self, line: bytes | str) -> int:
+        content = line.encode(errors="replace") if isinstance(line, str) else line
+        try:
+            written = self._file.write(content)
+        except OSError:
+            written = None
+        if written is None or written < len(content):
+            DROPPED.inc()
+        return len(line)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
 def configure_logging(service: str, level: str = "INFO") -> None:
+    sink = Sink(sys.stdout.fileno())
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -128,10 +156,10 @@ def configure_logging(service: str, level: str = "INFO") -> None:
             structlog.processors.JSONRenderer(serializer=_rendered),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.BytesLoggerFactory(file=sys.stdout.buffer),
+        logger_factory=structlog.BytesLoggerFactory(file=sink),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(sink)
     handler.setFormatter(_MaskingFormatter(service))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # nameko logs every failed worker with its stack, also those that we answer or retry ourselves.

@@ -73,7 +73,7 @@ class Work:
         self.sequence = 0
         """Of the event that is handled: the version of the aggregate that it tells of."""
         self.until = until
-        """When whoever waits for it stops waiting (seconds since the epoch)."""
+        """When whoever waits for it stops waiting, by the monotonic clock."""
         self._committed = committed
         self._tracked: dict[tuple[str, str], Tracked] = {}
         self._rows: list[tuple[str, Document]] = []

@@ -358,7 +358,7 @@ BAD_REQUESTS: list[dict[str, Any]] = [
     {"body": b"{}", "headers": {}},
     {"body": b"not json", "headers": {}},
     {"body": b'{"args": [], "kwargs": []}', "headers": {}},
-    {"body": b'{"args": [], "kwargs": {}}', "headers": {"deadline": "soon"}},
+    {"body": b'{"args": [], "kwargs": {}}', "headers": {"timeout": "soon"}},
     {"body": b'{"args": [], "kwargs": {"actor": {"$ne": null}}}', "headers": {}},
     {"body": b"[" * 50_000, "headers": {}},
 ]
