@@ -1,7 +1,8 @@
 PYTHON := .venv/bin/python
 ARGS ?=
+export ONLY SEED MUTATE
 
-.PHONY: install run up down demo test bench check format
+.PHONY: install run up down demo test faults bench check format
 
 install:   ## virtual environment and servers; quick when nothing is missing
 	@deploy/local/install.sh
@@ -20,6 +21,9 @@ demo: install   ## one order from the wish to the points, against a running syst
 
 test: install   ## all tests, or make test ARGS="tests/unit -x"
 	@exec $(PYTHON) -m pytest $(ARGS)
+
+faults: install   ## the fault suite; ONLY=F7 or ONLY=commit, SEED=…, MUTATE=1
+	@exec $(PYTHON) -m tests.faults
 
 bench: install
 	@exec $(PYTHON) -m bench $(ARGS)

@@ -59,9 +59,7 @@ class Broker(SharedExtension):  # type: ignore[misc]
 
     def _declare_rpc(self, connection: Any) -> None:
         self._declare(connection)
-        channel = connection.channel()
-        topology.declare_rpc(channel, self.container.service_name)
-        channel.close()
+        topology.declare_rpc(connection, self.container.service_name)
 
 
 class Storage(SharedExtension):  # type: ignore[misc]

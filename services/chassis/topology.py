@@ -143,7 +143,18 @@ def _tell_drift(queue: str, difference: str) -> None:
     log.error("queue has other arguments than it should, it is used as it is", queue=queue, difference=difference)
 
 
-def declare_rpc(channel: Any, service: str) -> None:
-    """Not a quorum queue: a request lives for seconds, and its caller asks again."""
+def declare_rpc(connection: Any, service: str) -> None:
+    """A quorum queue too: a classic one is gone with its node, and all requests with it, until that returns.
+
+    One that was declared otherwise is replaced as soon as nobody uses it: requests live for seconds.
+    """
+    name = f"rpc-{service}"
     exchange = Exchange(RPC_EXCHANGE, "topic", durable=True)
-    Queue(f"rpc-{service}", exchange, f"{service}.*", durable=True)(channel).declare()
+    wanted = Queue(name, exchange, f"{service}.*", durable=True, queue_arguments=quorum())
+    channel = connection.channel()
+    try:
+        wanted(channel).declare()
+    except amqp.exceptions.PreconditionFailed:
+        channel.queue_delete(name, if_unused=True)
+        wanted(channel).declare()
+    channel.close()

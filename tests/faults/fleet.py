@@ -61,7 +61,10 @@ class Layout:
     """With a proxy on each link of each process."""
     cluster: bool = False
     """Three nodes of the broker and three of the database."""
-    settings: dict[str, str] = field(default_factory=dict)
+    disk: str = ""
+    """Size of the database's disk, as ``mount`` takes it."""
+    clocks: dict[str, str] = field(default_factory=dict)
+    """How far the clock of a process is off, as ``faketime`` takes it, by the end of its name."""
 
 
 SINGLE = Layout("single")
@@ -86,11 +89,9 @@ class Fleet(System):
         self._due: dict[str, float] = {}
         self.ports: dict[str, int] = {}
         twice = SERVICES if layout.replicas > 1 else ()
-        uri = getattr(broker, "uris", None)
         super().__init__(
-            ";".join(uri) if uri else broker.uri, database.uri, f"f{token_hex(3)}_", folder, twice=twice,
-            FAULTS_TRACE=str(folder), SIDAN_SLA_PROFILE="demo", SIDAN_RETRY_DELAYS=str(list(RETRY_DELAYS)), SIDAN_LOG_LEVEL="INFO",
-            **settings,
+            broker.uri, database.uri, f"f{token_hex(3)}_", folder, twice=twice, FAULTS_TRACE=str(folder),
+            SIDAN_SLA_PROFILE="demo", SIDAN_RETRY_DELAYS=str(list(RETRY_DELAYS)), **settings,
         )  # fmt: skip
         for number in range(2, layout.gateways + 1):
             self.processes[f"gateway-{number}"] = self._process(f"gateway-{number}", "gateway")
@@ -254,6 +255,11 @@ class Fleet(System):
         text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=3, trust_env=False).text
         lines = [line for line in text.splitlines() if line.startswith(metric)]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    def versions(self) -> dict[str, str]:
+        with self.channel() as channel:
+            broker = channel.connection.server_properties["version"]
+        return {"rabbitmq": str(broker), "mongodb": str(self.mongo.server_info()["version"])}
 
     # -- what is on its way ---------------------------------------------------------------------------
 

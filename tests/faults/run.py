@@ -148,7 +148,7 @@ class Run:
     def answer_seconds(self) -> float:
         """How long somebody waits for any answer at all."""
         begun = time.monotonic()
-        self.fleet.person("resident").get("/v1/orders")
+        self.fleet.person(self.workload.villages[0].resident).get("/v1/orders")
         return time.monotonic() - begun
 
     def intents(self) -> list[Intent]:

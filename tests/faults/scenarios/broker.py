@@ -1,5 +1,8 @@
 """F7, F11 to F14, F16 to F19: a broker that is away, full, slow to answer, or changed by somebody."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 from tests.faults.fleet import LINKED
 from tests.faults.run import Run, scenario
 
@@ -9,12 +12,20 @@ ALARM = 15.0  # seconds
 CLEAR_ANSWER = 5.0  # seconds
 
 
+@contextmanager
+def undone(run: Run, command: tuple[str, ...]) -> Iterator[None]:
+    """Put the broker right afterwards, whatever happens."""
+    try:
+        yield
+    finally:
+        run.fleet.broker.ctl(*command)
+
+
 @scenario("F7-stop", "broker stopped and started", without="outbox", recovery=BROKER_RECOVERY)
 def broker_stopped(run: Run) -> None:
-    with run.load(), run.trouble():
+    with run.load(), run.trouble(), undone(run, ("start_app",)):
         run.fleet.broker.ctl("stop_app")
         run.fleet.pause(AWAY)
-        run.fleet.broker.ctl("start_app")
 
 
 @scenario("F7-kill", "broker killed and started", without="outbox", recovery=BROKER_RECOVERY)
@@ -40,21 +51,30 @@ def consumer_in_the_dark(run: Run) -> None:
     links(run, "consumer")
 
 
+@contextmanager
+def in_the_dark(run: Run, services: Sequence[str], link: str) -> Iterator[None]:
+    """Nothing arrives and nothing is refused; in the end the connections are reset with what was on its way."""
+    proxies = [run.fleet.proxies[service, link] for service in services]
+    for proxy in proxies:
+        proxy.mode = "blackhole"
+    try:
+        yield
+    finally:
+        for proxy in proxies:
+            proxy.mode = "reset"
+        run.fleet.pause(0.5)
+        for proxy in proxies:
+            proxy.mode = "pass"
+
+
 def links(run: Run, link: str) -> None:
     """What is on its way on a link that goes dark is lost; the process lives on and measures its own loop."""
     services = ("dispatch", "activities", "points")
-    with run.load(), run.trouble(faults=len(services)):
-        for service in services:
-            run.fleet.proxies[service, link].mode = "blackhole"
-        lags = []
+    lags: list[float] = []
+    with run.load(), run.trouble(faults=len(services)), in_the_dark(run, services, link):
         for _ in range(8):
             run.fleet.pause(1)
             lags += [run.fleet.metric(service, "sidan_loop_lag_seconds") for service in services]
-        for service in services:
-            run.fleet.proxies[service, link].mode = "reset"
-        run.fleet.pause(0.5)
-        for service in services:
-            run.fleet.proxies[service, link].mode = "pass"
     run.note(**{"worst loop lag s": round(max(lags), 3)})
 
 
@@ -70,11 +90,10 @@ def disk_alarm(run: Run) -> None:
 
 def alarm(run: Run, raised: tuple[str, ...], lowered: tuple[str, ...]) -> None:
     """Commands go through the broker too, so they are refused clearly and in time; nothing is lost."""
-    with run.load(), run.trouble():
+    with run.load(), run.trouble(), undone(run, lowered):
         run.fleet.broker.ctl(*raised)
         run.fleet.pause(ALARM)
         slowest = max(run.answer_seconds() for _ in range(3))
-        run.fleet.broker.ctl(*lowered)
     run.expect(slowest < CLEAR_ANSWER, f"an answer within {CLEAR_ANSWER:g} s, it took {slowest:.1f}")
 
 
@@ -101,8 +120,7 @@ def slow_subscriber(run: Run) -> None:
 @scenario("F19", "permissions of the services' user are taken away, and given again", without="outbox")
 def permissions_revoked(run: Run) -> None:
     user = run.fleet.broker.user
-    with run.load(), run.trouble():
+    with run.load(), run.trouble(), undone(run, ("set_permissions", user, ".*", ".*", ".*")):
         run.fleet.broker.ctl("set_permissions", user, "^$", "^$", "^$")
         run.fleet.broker.ctl("close_all_connections", "permissions changed")
         run.fleet.pause(6)
-        run.fleet.broker.ctl("set_permissions", user, ".*", ".*", ".*")

@@ -2,6 +2,7 @@
 
 from tests.faults.fleet import LINKED
 from tests.faults.run import Run, scenario
+from tests.faults.scenarios.broker import in_the_dark
 from tests.support.failpoints import failing
 
 DATABASE_RECOVERY = 30.0  # seconds
@@ -46,15 +47,8 @@ def database_killed(run: Run) -> None:
 )
 def database_in_the_dark(run: Run) -> None:
     services = ("dispatch", "activities", "points")
-    with run.load(), run.trouble(faults=len(services)):
-        for service in services:
-            run.fleet.proxies[service, "database"].mode = "blackhole"
+    with run.load(), run.trouble(faults=len(services)), in_the_dark(run, services, "database"):
         run.fleet.pause(10)
-        for service in services:
-            run.fleet.proxies[service, "database"].mode = "reset"
-        run.fleet.pause(0.5)
-        for service in services:
-            run.fleet.proxies[service, "database"].mode = "pass"
 
 
 @scenario("F32", "everybody works on the same few volunteers", without="compare-and-set")

@@ -4,6 +4,7 @@ import random
 import signal
 import time
 from collections import Counter
+from functools import partial
 
 from tests.faults.fleet import TWICE, Fleet
 from tests.faults.run import Run, scenario
@@ -38,7 +39,7 @@ def rolling_restart(run: Run) -> None:
         for name in run.fleet.processes:
             run.fleet.restart_with(name)
             run.result.faults += 1
-            run.fleet.until(lambda name=name: run.fleet.serving(name), 30, name)  # type: ignore[misc]
+            run.fleet.until(partial(run.fleet.serving, name), 30, name)
         failed = load.tally.failed_attempts
     run.rest()
     published = Counter(event.id for event in run.published())

@@ -25,6 +25,7 @@ from tests.support.system import ROOT
 LOOP_LAG = 0.2  # seconds
 SLOW_LORIS = 200
 FILL = 1 << 20  # bytes at a time
+WRONG = {"MONGO_URI": "", "SIDAN_DATA_KEY": "short", "SIDAN_SLA_PROFILE": "fast", "SIDAN_MAX_WORKERS": "many"}
 NOBODY = {"Authorization": "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."}
 
 
@@ -81,11 +82,11 @@ def skewed_clocks(run: Run) -> None:
 
 @scenario("F43", "hours are reversed by several people at once, and again", layout=TWICE, without="compare-and-set")
 def reversed_together(run: Run) -> None:
+    sheets = run.fleet.database("activities")["timesheets"]
     for life in run.lives(6):
         hours = record_id(life.order, 0)
-        sheets = run.fleet.database("activities")["timesheets"]
         effective = {"records": {"$elemMatch": {"id": hours, "state": "effective"}}}
-        run.fleet.until(lambda effective=effective: sheets.find_one(effective), 30, hours)  # type: ignore[misc]
+        run.fleet.until(partial(sheets.find_one, effective), 30, hours)
         racers = Racers(run, 6)
         path, body = f"/v1/hours/{hours}/reverse", {"reason": "登记有误"}
         moves = [partial(racer.send, "reverse", life.village.staff, path, body) for racer in racers.of(life)]
@@ -131,14 +132,13 @@ def no_descriptors(run: Run) -> None:
     assert pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     open_now = len(os.listdir(f"/proc/{pid}/fd"))
-    with run.load():
-        with run.trouble():
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + 4, before[1]))
-            idle = [socket.create_connection(("127.0.0.1", run.fleet.port)) for _ in range(60)]
-            run.fleet.pause(5)
-            for one in idle:
-                one.close()
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    with run.load(), run.trouble():
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + 4, before[1]))
+        idle = [socket.create_connection(("127.0.0.1", run.fleet.port)) for _ in range(60)]
+        run.fleet.pause(5)
+        for one in idle:
+            one.close()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
     run.expect(run.fleet.processes["gateway"].pid == pid, "it is the same process")
 
 
@@ -169,9 +169,7 @@ def log_sink_blocked(run: Run) -> None:
 def wrong_settings(run: Run) -> None:
     """One clear line, an exit code, and nothing declared."""
     right = run.fleet.processes["points"].env
-    for variable, value in {
-        "AMQP_URI": "", "MONGO_URI": "", "SIDAN_DATA_KEY": "short", "SIDAN_SLA_PROFILE": "fast", "SIDAN_MAX_WORKERS": "many",
-    }.items():  # fmt: skip
+    for variable, value in WRONG.items():
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "deploy.service", "points"],
             env={**right, variable: value}, cwd=ROOT, capture_output=True, text=True, timeout=30,
