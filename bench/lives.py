@@ -31,8 +31,8 @@ details: dict[str, Any] = {}
 class Round:
     """One side under load, with what it cost."""
 
-    def __init__(self, side: Side, earlier: list[dict[str, Any]]) -> None:
-        self.side, self.earlier = side, earlier
+    def __init__(self, side: Side, earlier: list[dict[str, Any]], keyed: bool = False) -> None:
+        self.side, self.earlier, self.keyed = side, earlier, keyed
         self.lives: list[dict[str, Any]] = []
         self.failures: list[str] = []
         self.rate = 0.0
@@ -48,8 +48,9 @@ class Round:
             taken = max(Counter(life["volunteer"] for life in self.earlier).values(), default=0)
             plan = city.plan(self.side.tokens)
             generator = servers.child(
-                "bench.load", "", role=self.side.name, host="127.0.0.1", port=self.side.port, villages=plan, taken=taken
-            )
+                "bench.load", "", role=self.side.name, host="127.0.0.1", port=self.side.port, villages=plan,
+                taken=taken, keyed=self.keyed,
+            )  # fmt: skip
             with children(generator):
                 self.lives += self._load(generator, WARM_UP, pace)["lives"]
                 self._measure(generator, seconds, pace)
@@ -130,19 +131,27 @@ def compare(side: Side, lives: list[dict[str, Any]]) -> None:
         raise WrongResult(f"{side.name}: {found} of {len(lives)} lives")
 
 
-def measure(servers: Servers, settings: Settings) -> list[Figure]:
-    sides: list[Side] = [Ours(servers), Stock(servers)]
+def in_turn(
+    sides: list[Side], servers: Servers, settings: Settings, keyed: bool = False
+) -> tuple[dict[str, list[Round]], dict[str, list[dict[str, Any]]]]:
+    """The rounds of each side, and all its lives."""
     lived: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
     rounds: dict[str, list[Round]] = {side.name: [] for side in sides}
     for _ in range(max(1, min(settings.rounds, 2))):
         for side in sides:
-            turn = Round(side, lived[side.name])
+            turn = Round(side, lived[side.name], keyed)
             turn.run(servers, settings.seconds)
             rounds[side.name].append(turn)
             progress(f"  {side.name}: {turn.rate:.1f} lives/s, CPU {sum(turn.costs.values()):.1f} ms a life")
             progress(f"    backlog {turn.backlog}, settled in {turn.settled:.1f} s, {len(turn.failures)} failed")
             if turn.failures:
                 progress(f"    {Counter(turn.failures).most_common(3)}")
+    return rounds, lived
+
+
+def measure(servers: Servers, settings: Settings) -> list[Figure]:
+    sides: list[Side] = [Ours(servers), Stock(servers)]
+    rounds, lived = in_turn(sides, servers, settings)
     rates = {name: [turn.rate for turn in turns] for name, turns in rounds.items()}
     paced = Round(sides[0], lived["ours"])
     pace = statistics.median(rates["ours"]) / 2

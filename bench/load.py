@@ -80,6 +80,8 @@ class Load:
         self.host, self.port = arguments["host"], arguments["port"]
         self.villages: list[dict[str, Any]] = arguments["villages"]
         self.slots = Slots(arguments["taken"])
+        self.keyed = arguments.get("keyed", False)
+        self.run = arguments["taken"]
         self.numbers = count()
         self.free: list[Connection] = []
         self.lives: list[dict[str, Any]] = []
@@ -104,6 +106,8 @@ class Load:
                 f"{method} {path} HTTP/1.1\r\nHost: {self.host}\r\nAuthorization: Bearer {token}\r\n"
                 "Content-Type: application/json\r\n"
             )
+            if self.keyed:
+                head += f"Idempotency-Key: {number}-{what}-{self.run}\r\n"
             status, answer = await connection.request(head.encode(), content)
             took[what] = time.monotonic() - begun
             if status >= 300:

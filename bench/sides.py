@@ -60,6 +60,7 @@ class Side:
 class Ours(Side):
     name, prefix = "ours", "bench_ours_"
     queues = tuple(subscription.queue for subscription in subscriptions())
+    entry = "deploy.service"
     outboxes = (("dispatch", "orders"), ("activities", "timesheets"), ("points", "accounts"))
 
     def __init__(self, servers: Servers) -> None:
@@ -78,7 +79,7 @@ class Ours(Side):
         self.port = free_port()
         environment = self.environment()
         for service in SERVICES:
-            self.processes.start(service, "deploy.service", service, environment=environment)
+            self.processes.start(service, self.entry, service, environment=environment)
         self.processes.start("gateway", "gateway", environment=environment)
         if not self.tokens:
             self._load(environment)
@@ -145,6 +146,20 @@ class Ours(Side):
             if page["next"] is None:
                 return items
             cursor = f"&cursor={page['next']}"
+
+
+class Unprotected(Ours):
+    """The same system with its protections switched off, as the fault suite does it."""
+
+    name, prefix = "unprotected", "bench_unprotected_"
+    entry = "tests.faults.entry"
+    without = (
+        "outbox", "inbox", "business-ids", "compare-and-set", "transaction", "idempotency-key", "late-acknowledgement",
+        "confirms",
+    )  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "FAULTS_WITHOUT": ",".join(self.without)}
 
 
 class Stock(Side):

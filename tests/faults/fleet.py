@@ -206,6 +206,20 @@ class Fleet(System):
         end = time.monotonic() + seconds
         self.until(lambda: time.monotonic() > end, seconds + 5)
 
+    def heal(self) -> None:
+        """Everything that a scenario may have left out of order is put right."""
+        self.down.clear()
+        for name in self.processes:
+            self.signal(name, signal.SIGCONT)
+        for proxy in self.proxies.values():
+            proxy.mode = "pass"
+        for server in (self.broker, self.database_server):
+            for member in getattr(server, "nodes", getattr(server, "members", ())):
+                member.resume()
+            if not server.alive():
+                server.start()
+            self.until(server.ready, 90, "the servers")
+
     def end(self) -> None:
         self.down = set(self.processes)
         for name in self.processes:

@@ -29,6 +29,7 @@ def no_outbox() -> None:
         document.pop(outbox.OUTBOX, None), document.pop(outbox.OUTBOX_SINCE, None)
         return write
 
+    outbox.Relay._mark = lambda self: self._sent.clear()  # type: ignore[method-assign]
     announce = unit_of_work.Work._announce
     unit_of_work._write_of = bare
     unit_of_work.Work._announce = lambda self, read=False: announce(self)  # type: ignore[method-assign]

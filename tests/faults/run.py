@@ -239,6 +239,7 @@ def play(scenario: Scenario, fleet: Fleet, load: Workload, log: EventLog, oracle
         run.expect(False, str(error))
     except Exception as error:
         run.expect(False, f"no {type(error).__name__}: {error}")
+    fleet.heal()
     fleet.until(lambda: all(p.alive() for n, p in fleet.processes.items() if n not in fleet.down), 30)
     result = run.finish()
     result.seconds = time.monotonic() - begun
