@@ -7,7 +7,6 @@ that asked.
 import asyncio
 import itertools
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 

@@ -57,7 +57,7 @@ def drifting_arguments(run: Run) -> None:
 
 @scenario("F33", "the database's disk is full", layout=SMALL, without="idempotency-key", recovery=30)
 def disk_full(run: Run) -> None:
-    database, filler = run.fleet.database_server, run.fleet.database_server.data_dir / "filler"
+    filler = run.fleet.database_server.data_dir / "filler"
     with run.load(), run.trouble():
         full = os.open(filler, os.O_WRONLY | os.O_CREAT)
         try:
