@@ -22,7 +22,8 @@ demo: install   ## one order from the wish to the points, against a running syst
 test: install   ## all tests, or make test ARGS="tests/unit -x"
 	@exec $(PYTHON) -m pytest $(ARGS)
 
-faults: install   ## the fault suite; ONLY=F7 or ONLY=commit, SEED=…, MUTATE=1
+faults:   ## the fault suite; ONLY=F7 or ONLY=commit, SEED=…, MUTATE=1
+	@deploy/local/install.sh libfaketime
 	@exec $(PYTHON) -m tests.faults
 
 bench: install

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SIDAN_", extra="ignore", hide_input_in_errors=True)
 
-    amqp_uri: str = Field(validation_alias="AMQP_URI")
+    amqp_uri: str = Field(validation_alias="AMQP_URI", pattern="^amqps?://.")
     http_host: str = "127.0.0.1"
     http_port: int = 8000
     token_secret: SecretStr

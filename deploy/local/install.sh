@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes what a local system needs: .venv from requirements.lock, and RabbitMQ. Quick when all is there.
+# Makes what a local system needs: .venv from requirements.lock, and RabbitMQ; then Debian's packages that are named as
+# arguments. Quick when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -34,19 +35,26 @@ make_venv() {
     cp requirements.lock .venv/requirements.lock
 }
 
+may_install() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null
+}
+
 install_rabbitmq() {
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
-        fail "RabbitMQ is not installed: run \`apt-get install rabbitmq-server\` as root, or set AMQP_URI."
-    echo "installing Debian's rabbitmq-server"
-    forbid_services
-    apt_install || { apt-get -qq update && apt_install; } || fail "RabbitMQ could not be installed."
+    may_install || fail "RabbitMQ is not installed: run \`apt-get install rabbitmq-server\` as root, or set AMQP_URI."
+    install_package rabbitmq-server
     # The package's own broker and epmd would listen on all addresses after the next boot.
     systemctl disable rabbitmq-server epmd.socket epmd.service 2>/dev/null || true
 }
 
+install_package() {
+    echo "installing Debian's $1"
+    forbid_services
+    apt_install "$1" || { apt-get -qq update && apt_install "$1"; } || fail "$1 could not be installed."
+    allow_services
+}
+
 apt_install() {
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install --yes --no-install-recommends \
-        rabbitmq-server >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install --yes --no-install-recommends "$1" >/dev/null
 }
 
 # Debian asks this file whether a package may start its service; 101 means no.
@@ -58,10 +66,19 @@ forbid_services() {
 }
 
 allow_services() {
+    trap - EXIT
     rm -f $POLICY
     [ ! -e $ASIDE ] || mv $ASIDE $POLICY
+}
+
+has_package() {
+    dpkg-query --show --showformat='${Status}' "$1" 2>/dev/null | grep -q ' installed$'
 }
 
 cmp -s requirements.lock .venv/requirements.lock || make_venv
 [ -n "${AMQP_URI:-}" ] || [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || command -v rabbitmq-server >/dev/null ||
     install_rabbitmq
+for package; do
+    has_package "$package" || { may_install && install_package "$package"; } ||
+        fail "$package is not installed: run \`apt-get install $package\` as root."
+done

@@ -5,6 +5,8 @@ from functools import cache
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
 
 KEY_BYTES = 32
 
@@ -14,7 +16,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SIDAN_", extra="ignore", hide_input_in_errors=True)
 
-    amqp_uri: str = Field(validation_alias="AMQP_URI")
+    amqp_uri: str = Field(validation_alias="AMQP_URI", pattern="^amqps?://.")
+    """With ``;`` between the addresses of several nodes."""
     mongo_uri: str = Field(validation_alias="MONGO_URI")
     data_key: SecretStr
     """URL-safe base64 of 32 bytes; personal data is encrypted with it."""
@@ -33,6 +36,15 @@ class Settings(BaseSettings):
     """Seconds between the attempts of a failing handler, one level each."""
     heartbeat: int = Field(default=10, ge=1)
     """Seconds; a link to the broker that is silent for twice as long is taken for dead."""
+
+    @field_validator("mongo_uri")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        try:
+            parse_uri(value)
+        except PyMongoError:
+            raise ValueError("must be the address of a replica set, as mongodb://HOST:27017/?replicaSet=NAME") from None
+        return value
 
     @field_validator("data_key")
     @classmethod

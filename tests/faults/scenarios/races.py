@@ -61,8 +61,8 @@ class Racers:
 def double_acceptance(run: Run) -> None:
     """One wins, everybody else is told so; one acceptance stands in the history."""
     for racers_count in (2,) * ROUNDS + (50, 50):
-        placed = run.lives(1, ("placed",))[0]
         racers = Racers(run, racers_count)
+        placed = run.lives(1, ("placed",))[0]
         teams = placed.village.teams
         moves = [
             lambda racer=racer, team=teams[n % 2]: racer.tell("accept", team.leader, team=team.id)
@@ -82,8 +82,8 @@ def race_for_an_order(run: Run) -> None:
     """Exactly one comes first; who is late is told, or finds it done."""
     rng = random.Random(run.result.seed)
     for _ in range(2 * ROUNDS):
-        placed = run.lives(1, ("placed",))[0]
         racers = Racers(run, 4)
+        placed = run.lives(1, ("placed",))[0]
         lives = racers.of(placed)
         moves = [
             partial(life.tell, step, who, **body) for life, (step, who, body) in zip(lives, rivals(placed), strict=True)

@@ -25,7 +25,13 @@ from tests.support.system import ROOT
 LOOP_LAG = 0.2  # seconds
 SLOW_LORIS = 200
 FILL = 1 << 20  # bytes at a time
-WRONG = {"MONGO_URI": "", "SIDAN_DATA_KEY": "short", "SIDAN_SLA_PROFILE": "fast", "SIDAN_MAX_WORKERS": "many"}
+WRONG = {
+    "MONGO_URI": "",
+    "AMQP_URI": "nowhere",
+    "SIDAN_DATA_KEY": "short",
+    "SIDAN_SLA_PROFILE": "fast",
+    "SIDAN_MAX_WORKERS": "many",
+}
 NOBODY = {"Authorization": "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."}
 
 
