@@ -1,5 +1,6 @@
 """Real servers for the tests: one RabbitMQ and one MongoDB a session, a vhost and a prefix a test."""
 
+import base64
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from pymongo import MongoClient
 
 from deploy.local.servers import MongoDB, RabbitMQ
+from services.chassis import personal
+from services.chassis.settings import settings
 from tests.support.clusters import RabbitCluster
 from tests.support.processes import World
 from tests.support.servers import Broker, started, virtual_host
@@ -71,3 +74,17 @@ def world(amqp_uri: str, mongo_uri: str, database_prefix: str, tmp_path: Path) -
     world = World(amqp_uri, mongo_uri, database_prefix, tmp_path)
     yield world
     world.close()
+
+
+@pytest.fixture
+def data_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A key for personal data in the test's own process."""
+    monkeypatch.setenv("SIDAN_DATA_KEY", base64.urlsafe_b64encode(bytes(range(32))).decode())
+    monkeypatch.setenv("AMQP_URI", "amqp://nowhere")
+    monkeypatch.setenv("MONGO_URI", "mongodb://nowhere")
+    cached = (settings, personal._cipher, personal._key)
+    for function in cached:
+        function.cache_clear()
+    yield
+    for function in cached:
+        function.cache_clear()

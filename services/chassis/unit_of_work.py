@@ -32,7 +32,7 @@ from services.chassis.messages import dump
 from services.chassis.outbox import READ, Waiting
 from services.chassis.personal import decrypt, encrypt
 from services.chassis.repository import OUTBOX, OUTBOX_SINCE, Document, Repository, Tracked
-from services.contracts.errors import IdempotencyKeyReused, Unavailable
+from services.contracts.errors import IdempotencyKeyReused, ServiceError, Unavailable
 
 R = TypeVar("R")
 INBOX, IDEMPOTENCY = "inbox", "idempotency"
@@ -112,13 +112,21 @@ class Work:
         if idempotency is None:
             result = work()
         else:
-            answered = self.database[IDEMPOTENCY].find_one({"_id": idempotency.key})
-            if answered is not None:
+            if answered := self._answered(idempotency):
                 return cast(R, _first_answer(answered, idempotency))
-            result = work()
+            try:
+                result = work()
+            except ServiceError:
+                # What stands in the way may be its own effect, committed by another process since we looked.
+                if answered := self._answered(idempotency):
+                    return cast(R, _first_answer(answered, idempotency))
+                raise
             self.insert(IDEMPOTENCY, _record(idempotency, result))
         self.commit()
         return result
+
+    def _answered(self, idempotency: Idempotency) -> Document | None:
+        return self.database[IDEMPOTENCY].find_one({"_id": idempotency.key})
 
     def insert(self, collection: str, row: Document) -> None:
         """A plain row that is committed with the rest."""

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from deploy.reference.rpc import Away
+from services.chassis.unit_of_work import Idempotency, Work
+from services.contracts.errors import Conflict
 from tests.support.failpoints import failing
 from tests.support.processes import World, eventually
 
@@ -47,3 +49,25 @@ def test_a_database_that_shuts_down_holds_up_nothing_but_its_own_calls(world: Wo
     eventually(lambda: added(world, "two"), 15, "served again")
     assert alpha.alive
     assert "link lost" not in alpha.log.read_text()
+
+
+def test_a_repeated_request_that_finds_its_own_effect_gets_the_first_answer(world: World, data_key: None) -> None:
+    """Another process commits the first run between our look for its answer and our look at the state."""
+    database, same = world.database("alpha"), Idempotency("key", "request")
+
+    def overtaken() -> str:
+        Work(database, {}).run(lambda: "first answer", 5, same)
+        raise Conflict("it is done")
+
+    assert Work(database, {}).run(overtaken, 5, same) == "first answer"
+
+
+def test_a_request_that_finds_somebody_elses_effect_is_refused(world: World, data_key: None) -> None:
+    database, ours, theirs = world.database("alpha"), Idempotency("a", "a"), Idempotency("b", "b")
+
+    def beaten() -> str:
+        Work(database, {}).run(lambda: "their answer", 5, theirs)
+        raise Conflict("somebody was first")
+
+    with pytest.raises(Conflict):
+        Work(database, {}).run(beaten, 5, ours)

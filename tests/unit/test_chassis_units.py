@@ -4,7 +4,6 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated, Any
@@ -27,7 +26,7 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
-from services.chassis import breaker, personal
+from services.chassis import breaker
 from services.chassis.breaker import Breaker
 from services.chassis.crashpoints import crashpoint
 from services.chassis.messages import PREFIX, Envelope, dump, routing_key
@@ -212,19 +211,6 @@ def test_a_page_is_never_empty_by_its_limit_nor_longer_than_two_hundred() -> Non
 
 
 # -- personal data at rest ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def data_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("SIDAN_DATA_KEY", base64.urlsafe_b64encode(bytes(range(32))).decode())
-    monkeypatch.setenv("AMQP_URI", "amqp://nowhere")
-    monkeypatch.setenv("MONGO_URI", "mongodb://nowhere")
-    cached = (settings, personal._cipher, personal._key)
-    for function in cached:
-        function.cache_clear()
-    yield
-    for function in cached:
-        function.cache_clear()
 
 
 @pytest.mark.parametrize("text", ["", "王秀英", "11010519491231002X", "x" * 10_000])
