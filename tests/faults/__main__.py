@@ -4,6 +4,7 @@
 run; ``MUTATE=1`` switches the protection of each scenario off and expects it to fail.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 warnings.filterwarnings("ignore", message=r"\s*Eventlet")
+logging.getLogger("amqp").setLevel(logging.ERROR)  # it tells of every message that comes while a channel closes
 
 from tests.faults import report, scenarios  # noqa: E402
 from tests.faults.fleet import LAYOUTS, Layout, running  # noqa: E402

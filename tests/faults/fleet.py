@@ -71,7 +71,7 @@ SINGLE = Layout("single")
 TWICE = Layout("twice", replicas=2, gateways=2)
 LINKED = Layout("linked", links=True)
 CLUSTER = Layout("cluster", replicas=2, cluster=True)
-SMALL = Layout("small", disk="256m")
+SMALL = Layout("small", disk="640m")
 SKEWED = Layout("skewed", replicas=2, clocks={"": "+600s", "-2": "-3600s"})
 LAYOUTS = {layout.name: layout for layout in (SINGLE, TWICE, LINKED, SMALL, SKEWED, CLUSTER)}
 
@@ -114,12 +114,14 @@ class Fleet(System):
     def _process(self, name: str, module: str, *arguments: str) -> Process:
         if module in ("deploy.service", "tests.support.clocked"):
             module = "tests.faults.entry"
+        elif module == "gateway":
+            module = "tests.faults.gateway"
         process = super()._process(name, module, *arguments)
         process.env = {**process.env, **self._links(name), **self._clock(name)}
-        if module == "gateway":
+        if module == "tests.faults.gateway":
             self.ports[name] = self.port if name == "gateway" else free_port()
             process.env["SIDAN_HTTP_PORT"] = str(self.ports[name])
-        if module == "tests.faults.entry":
+        elif module == "tests.faults.entry":
             process.env["SIDAN_METRICS_PORT"] = str(free_port())
         return process
 

@@ -7,15 +7,20 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from services.chassis import outbox, rpc, subscriber, unit_of_work
-from services.chassis.broker import Consumer, Publisher
+from deploy.topology import subscriptions
+from services.chassis import outbox, rpc, subscriber, telemetry, topology, unit_of_work
+from services.chassis.broker import Consumer, Link, Publisher
 from services.contracts.dispatch import OrderCompleted
 from services.points.domain import Account
 
 
 def apply(without: str) -> None:
-    for name in filter(None, without.split(",")):
-        MUTATIONS[name]()
+    for name in without.split(","):
+        MUTATIONS.get(name, nothing_here)()
+
+
+def nothing_here() -> None:
+    """The protection is elsewhere: in the gateway (``gateway.py``), or in a tool that the scenario uses."""
 
 
 def no_outbox() -> None:
@@ -176,6 +181,53 @@ def no_outage_mode() -> None:
     subscriber._Batch.run = charged  # type: ignore[method-assign]
 
 
+def no_reconnecting() -> None:
+    """A link that is lost ends the process, as an acknowledgement on a dead one does with stock nameko."""
+    drop = Link._drop
+
+    def fatal(self: Any) -> None:
+        if self.is_open and not self._stopping:
+            os._exit(1)
+        drop(self)
+
+    Link._drop = fatal  # type: ignore[method-assign]
+
+
+def no_bounded_prefetch() -> None:
+    """A subscriber takes all that its queue has."""
+    begin = Consumer.__init__
+
+    def greedy(self: Any, queue: str, _prefetch: int, *arguments: Any, **more: Any) -> None:
+        begin(self, queue, 0, *arguments, **more)
+
+    Consumer.__init__ = greedy  # type: ignore[method-assign]
+
+
+def no_tolerant_declaration() -> None:
+    """A queue with other arguments stops everything that a process declares."""
+    topology._declare_queue = lambda channel, queue: queue(channel).declare()
+
+
+def no_log_guard() -> None:
+    """A log line waits until somebody takes it."""
+    telemetry.Sink.write = lambda self, line: self._file.write(line if isinstance(line, bytes) else line.encode())  # type: ignore[method-assign]
+    telemetry.os.set_blocking = lambda *_: None  # type: ignore[attr-defined]
+
+
+def no_settings_check() -> None:
+    """A wrong setting is found out when it is used."""
+    from deploy import service
+
+    service.describe = str  # type: ignore[assignment]
+
+
+def no_tolerant_reader() -> None:
+    """Events with more in them than is known are refused."""
+    for subscription in subscriptions():
+        subscription.event.model_config["extra"] = "forbid"
+        subscription.event.model_rebuild(force=True)
+
+
 def no_late_facts() -> None:
     """A fact counts only when those before it have arrived."""
     from services.activities.service import ActivitiesService
@@ -235,6 +287,12 @@ MUTATIONS: dict[str, Callable[[], Any]] = {
     "drain": no_drain,
     "deadline": no_deadline,
     "outage-mode": no_outage_mode,
+    "reconnecting": no_reconnecting,
+    "bounded-prefetch": no_bounded_prefetch,
+    "tolerant-declaration": no_tolerant_declaration,
+    "log-guard": no_log_guard,
+    "settings-check": no_settings_check,
+    "tolerant-reader": no_tolerant_reader,
     "late-facts": no_late_facts,
     "permissions": no_permissions,
     "transitions": no_transitions,

@@ -224,7 +224,7 @@ class Run:
         result.retried = sum(intent.attempts > 1 for intent in intents)
         result.lost, result.doubled = evidence.lost, evidence.doubled
         tally = self.workload.tally
-        result.notes |= {"lives": tally.lives, "p99 s": round(_quantile(tally.seconds, 0.99), 2)}
+        result.notes |= {"lives": tally.lives, "p99 s": round(quantile(tally.seconds, 0.99), 2)}
         return result
 
 
@@ -246,5 +246,5 @@ def play(scenario: Scenario, fleet: Fleet, load: Workload, log: EventLog, oracle
     return result
 
 
-def _quantile(values: list[float], share: float) -> float:
+def quantile(values: list[float], share: float) -> float:
     return sorted(values)[int(share * (len(values) - 1))] if values else 0.0

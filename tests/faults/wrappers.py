@@ -29,8 +29,8 @@ def separate_links(publisher_uri: str) -> None:
         return
 
     class Separated(Publisher):
-        def __init__(self, _uri: str, declare: Callable[[Any], None]) -> None:
-            super().__init__(publisher_uri, declare)
+        def __init__(self, _uri: str, *arguments: Any) -> None:
+            super().__init__(publisher_uri, *arguments)
 
     process.Publisher = Separated  # type: ignore[misc]
 

@@ -1,0 +1,22 @@
+"""``python -m tests.faults.gateway``: the gateway's process, with ``FAULTS_WITHOUT`` as in ``entry.py``."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+
+from gateway import __main__ as gateway
+
+
+def no_accept_guard() -> None:
+    """A connection that cannot be taken ends the process."""
+    asyncio.BaseEventLoop.call_exception_handler = lambda *_: os._exit(1)  # type: ignore[method-assign]
+
+
+MUTATIONS: dict[str, Callable[[], None]] = {"accept-guard": no_accept_guard}
+
+if __name__ == "__main__":
+    for name in os.environ.get("FAULTS_WITHOUT", "").split(","):
+        if name in MUTATIONS:
+            MUTATIONS[name]()
+    sys.exit(gateway.main())
