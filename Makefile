@@ -23,7 +23,7 @@ test: install   ## all tests, or make test ARGS="tests/unit -x"
 	@exec $(PYTHON) -m pytest $(ARGS)
 
 faults:   ## the fault suite; ONLY=F7 or ONLY=commit, SEED=…, MUTATE=1
-	@deploy/local/install.sh libfaketime
+	@deploy/local/install.sh libfaketime iptables
 	@exec $(PYTHON) -m tests.faults
 
 bench: install

@@ -15,7 +15,6 @@ ABSENT = {
 }
 """By the parts that they need."""
 ELSEWHERE = {
-    "F10": "dropping packets one way needs the machine's packet filter; F9 pauses nodes instead",
     "F48": "tests/e2e/test_security_tokens.py",
 }
 """Shown otherwise, or in another way."""

@@ -5,11 +5,15 @@ import os
 import sys
 from collections.abc import Callable
 
+import uvicorn
+
 from gateway import __main__ as gateway
 
 
 def no_accept_guard() -> None:
-    """A connection that cannot be taken ends the process."""
+    """A connection that cannot be taken ends the process. (uvloop would take care of itself.)"""
+    run = uvicorn.run
+    uvicorn.run = lambda app, **settings: run(app, **{**settings, "loop": "asyncio"})
     asyncio.BaseEventLoop.call_exception_handler = lambda *_: os._exit(1)  # type: ignore[method-assign]
 
 

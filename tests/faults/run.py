@@ -20,6 +20,8 @@ RECOVERY = 60.0
 """Seconds after the fault's end until a whole life must go through (I9)."""
 REST = 90.0
 """Seconds until nothing is on its way any more."""
+REST_WITHOUT = 25.0
+"""Without a protection something may be on its way for ever."""
 LOAD = 12.0
 """Seconds of load at least: meanwhile the orders that nobody takes climb their three tiers."""
 
@@ -199,7 +201,7 @@ class Run:
             )
 
         steady = 0
-        until = time.monotonic() + REST
+        until = time.monotonic() + (REST_WITHOUT if self.without else REST)
         while steady < 3 and time.monotonic() < until:
             self.fleet.pause(0.3)
             try:

@@ -5,6 +5,7 @@ started, waited for and stopped like the single servers of ``deploy.local.server
 """
 
 import os
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -76,12 +77,21 @@ class Node(Member, RabbitMQ):
         """What the nodes of a cluster must have in common."""
         return {name: self._state[name] for name in ("user", "password", "cookie", "epmd")}
 
+    @property
+    def peer_port(self) -> int:
+        """Where it takes connections of other nodes."""
+        return int(self._state["dist"])
+
     def stop(self, timeout: float = 10) -> None:
         self.resume()
         self.stop_node(timeout)
 
     def kill(self) -> None:
         self.kill_node()
+
+    def sees(self) -> set[str]:
+        """The names of the nodes that it takes for running, itself among them."""
+        return set(re.findall(r"[\w-]+@\w+", self.eval("rabbit_nodes:all_running().")))
 
     def eval(self, erlang: str) -> str:
         return self.ctl("eval", erlang).strip()

@@ -1,7 +1,8 @@
-"""F8, F9, F28 to F30: members of the cluster and of the replica set that die, stand still, or hand over."""
+"""F8 to F10, F28 to F30: members of the cluster and of the replica set that die, stand still, or hand over."""
 
 from tests.faults.fleet import CLUSTER
 from tests.faults.run import Run, scenario
+from tests.support.packets import unheard
 
 SERVER_RECOVERY = 30.0  # seconds
 HOT_QUEUE = "evt-dispatch-order.completed--activities.record_hours"
@@ -36,6 +37,24 @@ def majority_paused(run: Run) -> None:
     with run.load():
         with run.trouble(), broker.nodes[1].paused(), broker.nodes[2].paused():
             run.fleet.pause(12)
+        run.fleet.until(broker.ready, 90, "three nodes")
+
+
+@scenario(
+    "F10",
+    "one node of three hears the others, and is not heard",
+    layout=CLUSTER,
+    without="outbox",
+    recovery=SERVER_RECOVERY,
+)
+def node_unheard(run: Run) -> None:
+    """They take it for dead while it takes them for alive; no two parts confirm for themselves."""
+    broker = run.fleet.broker
+    node, ports = broker.nodes[0], {one.peer_port for one in broker.nodes}
+    with run.load():
+        with run.trouble(), unheard(node.pid, ports):
+            run.fleet.until(lambda: broker.nodes[1].sees() == {n.node for n in broker.nodes[1:]}, 40, "two nodes alone")
+            run.fleet.pause(5)
         run.fleet.until(broker.ready, 90, "three nodes")
 
 
