@@ -1,7 +1,6 @@
 """The system under fault: servers of its own, replicas that are started again when they die, links that can be cut."""
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -331,8 +330,15 @@ def running(layout: Layout, folder: Path, **settings: str) -> Iterator[Fleet]:
         database.stop()
         if layout.disk:
             subprocess.run(["umount", str(folder / "mongodb")], check=True)
-        shutil.rmtree(folder / "rabbitmq", ignore_errors=True)
-        shutil.rmtree(folder / "mongodb", ignore_errors=True)
+        for server in ("rabbitmq", "mongodb"):
+            leave_logs(folder / server)
+
+
+def leave_logs(folder: Path) -> None:
+    """Of servers that have ended: their data are large, and tell nobody anything."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.parent.name != "log":
+            path.unlink()
 
 
 def _servers(layout: Layout, folder: Path) -> tuple[Any, Any]:
