@@ -9,6 +9,14 @@ from gateway.settings import settings
 from services.chassis.telemetry import configure_logging
 
 DRAIN_SECONDS = 4
+HEADERS = [
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "frame-ancestors 'none'; base-uri 'none'; object-src 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+]
+"""Of every answer. Nothing says that another origin may read it."""
 
 
 def main() -> int:
@@ -29,6 +37,9 @@ def main() -> int:
         log_config=None,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         server_header=False,
+        headers=HEADERS,
+        proxy_headers=bool(configuration.trusted_proxies),
+        forwarded_allow_ips=configuration.trusted_proxies,
         h11_max_incomplete_event_size=64 * 1024,
     )
     return 0

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -11,22 +10,25 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from gateway import health
-from gateway.calls import json_response
+from gateway.answers import problem_response
 from gateway.identity import Tokens
 from gateway.limits import BodyLimit
+from gateway.load import Shedding
+from gateway.rates import AddressLimit, Rates
 from gateway.routes import identity, orders, registry
 from gateway.rpc import RpcClient
 from gateway.settings import settings
+from gateway.standing import Standings
 from services.contracts.errors import Forbidden, Malformed, MethodNotAllowed, NotFound, ServiceError
 from services.contracts.wording import invalid_fields
-
-PROBLEM = "application/problem+json"
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.tokens = Tokens()
+    app.state.rates = Rates(settings())
     app.state.rpc = RpcClient(settings().amqp_uri)
+    app.state.standings = Standings(app.state.rpc)
     await app.state.rpc.start()
     yield
     await app.state.rpc.stop()
@@ -34,7 +36,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def build() -> FastAPI:
     app = FastAPI(title="Sidan 四单", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.add_middleware(BodyLimit)
+    for middleware in (Shedding, BodyLimit, AddressLimit):  # the last one comes first
+        app.add_middleware(middleware)
     for module in (orders, registry, identity, health):
         app.include_router(module.router)
     app.add_exception_handler(ServiceError, on_service_error)  # type: ignore[arg-type]
@@ -43,16 +46,6 @@ def build() -> FastAPI:
     app.add_exception_handler(Exception, on_bug)
     _serve_docs(app)
     return app
-
-
-def problem_response(problem: dict[str, Any]) -> Response:
-    response = json_response(problem, problem["status"])
-    response.headers["content-type"] = PROBLEM
-    if "retry_after" in problem:
-        response.headers["retry-after"] = str(problem["retry_after"])
-    if problem["status"] == 401:
-        response.headers["www-authenticate"] = "Bearer"
-    return response
 
 
 async def on_service_error(_request: Request, error: ServiceError) -> Response:

@@ -2,15 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from fastapi import Depends, Request, Response
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel
 from ulid import ULID
 
+from gateway.answers import json_response
 from gateway.identity import Tokens, bearer
 from gateway.rpc import RpcClient
 from services.chassis.telemetry import Trace, enter
@@ -36,19 +35,13 @@ def trace_of(request: Request) -> Trace:
     return trace
 
 
-def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), status, headers, "application/json")
-
-
 class Call:
     """The caller and the request, ready to be passed on."""
 
-    def __init__(self, request: Request) -> None:
-        tokens: Tokens = request.app.state.tokens
-        self.actor: Actor = tokens.actor(bearer(request.headers.get("authorization")))
+    def __init__(self, request: Request, actor: Actor, trace: Trace) -> None:
+        self.actor, self.trace = actor, trace
         self._request = request
         self._rpc: RpcClient = request.app.state.rpc
-        self.trace = trace_of(request)
 
     async def query(self, method: str, **target: Any) -> Response:
         return json_response(await self._ask(method, target))
@@ -85,4 +78,9 @@ class Call:
 
 
 async def caller(request: Request, _token: str | None = Depends(scheme)) -> Call:
-    return Call(request)
+    """Who asks, not too often, with what is true of the account now."""
+    state, trace = request.app.state, trace_of(request)
+    tokens: Tokens = state.tokens
+    claimed = tokens.read(bearer(request.headers.get("authorization")))
+    state.rates.by_account(claimed.actor.id, request.method, request.scope["route"].path)
+    return Call(request, await state.standings.of(claimed, trace), trace)

@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from gateway.answers import json_response
 from gateway.asyncapi import document
-from gateway.calls import json_response
 from gateway.rpc import RpcClient
 from services.chassis.telemetry import Trace
 from services.contracts.actor import SYSTEM

@@ -3,6 +3,7 @@
 import base64
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jwt
@@ -14,10 +15,20 @@ from services.contracts.actor import Actor
 from services.contracts.errors import Unauthenticated
 
 ALGORITHM = "HS256"
+TYPE = "at+jwt"
 ISSUER = AUDIENCE = "sidan"
 LEEWAY = 30  # seconds
 CACHED = 10_000
 MAX_TOKEN = 4096  # characters
+
+
+@dataclass(slots=True, frozen=True)
+class Claimed:
+    """What a token says. ``stamp`` belongs to the password that it was issued for."""
+
+    actor: Actor
+    stamp: str
+    expires: float
 
 
 class Tokens:
@@ -32,35 +43,38 @@ class Tokens:
             sub={"essential": True},
             exp={"essential": True},
         )
-        self._read: OrderedDict[str, tuple[Actor, float]] = OrderedDict()
+        self._read: OrderedDict[str, Claimed] = OrderedDict()
 
     def issue(self, account: dict[str, Any]) -> str:
         time_ = int(time.time())
         claims = {
             "iss": ISSUER, "aud": AUDIENCE, "sub": account["id"], "iat": time_,
             "exp": time_ + settings().token_seconds, "name": account["name"], "roles": account["roles"],
-            "site": account["site"], "volunteer": account["volunteer"],
+            "site": account["site"], "volunteer": account["volunteer"], "stamp": account["stamp"],
         }  # fmt: skip
-        return jwt.encode({"alg": ALGORITHM, "typ": "at+jwt"}, claims, self._key)
+        return jwt.encode({"alg": ALGORITHM, "typ": TYPE}, claims, self._key)
 
-    def actor(self, token: str) -> Actor:
+    def read(self, token: str) -> Claimed:
         """Raise ``Unauthenticated`` for a token that is forged, foreign or expired."""
         known = self._read.get(token)
-        if known is None or known[1] < time.time():
+        if known is None or known.expires < time.time():
             known = self._verify(token)
             self._read[token] = known
             while len(self._read) > CACHED:
                 self._read.popitem(last=False)
-        return known[0]
+        return known
 
-    def _verify(self, token: str) -> tuple[Actor, float]:
+    def _verify(self, token: str) -> Claimed:
         if len(token) > MAX_TOKEN:
             raise Unauthenticated("登录凭证无效，请重新登录")
         try:
-            claims = jwt.decode(token, self._key, algorithms=[ALGORITHM]).claims
+            read = jwt.decode(token, self._key, algorithms=[ALGORITHM])
+            if read.header.get("typ") != TYPE:
+                raise ValueError("no access token")
+            claims = read.claims
             self._claims.validate(claims)
             actor = Actor(id=claims["sub"], **{k: claims[k] for k in ("name", "roles", "site", "volunteer")})
-            return actor, float(claims["exp"])
+            return Claimed(actor, str(claims["stamp"]), float(claims["exp"]))
         except (JoseError, ValueError, KeyError, TypeError):
             raise Unauthenticated("登录凭证无效或已过期，请重新登录") from None
 

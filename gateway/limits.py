@@ -1,18 +1,21 @@
-"""A bound on what a client may send."""
+"""Bounds on what a client may send, and on how long it may take."""
 
+import asyncio
 from typing import Any
 
-import orjson
-
-from services.contracts.errors import TooLarge
+from gateway.answers import refuse
+from gateway.settings import settings
+from services.contracts.errors import TooLarge, TooSlow
 
 MAX_BODY = 1_000_000  # bytes
 DRAINED = 16 * MAX_BODY
 """Read and thrown away, so that the client can finish sending and read the answer."""
+BODY = "sidan.body"
+"""Where later middleware finds the body in the ASGI scope."""
 
 
 class BodyLimit:
-    """ASGI middleware: ``413`` for a body over the limit, whether it says its length or not."""
+    """ASGI middleware: ``413`` for a body over the limit, whether it says its length or not, ``408`` for a slow one."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -21,10 +24,16 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        body = await _read(receive)
-        if body is None:
-            await _refuse(send)
+        try:
+            async with asyncio.timeout(settings().body_seconds):
+                body = await _read(receive)
+        except TimeoutError:
+            await refuse(TooSlow("请求内容没有按时传完，请检查网络后再试"), scope, receive, send)
             return
+        if body is None:
+            await refuse(TooLarge("请求内容超过 1 MB，请减小后再试"), scope, receive, send)
+            return
+        scope[BODY] = body
         delivered = False
 
         async def replay() -> Any:
@@ -50,10 +59,3 @@ async def _read(receive: Any) -> bytes | None:
             chunks.append(chunk)
         if not message.get("more_body") or size > DRAINED:
             return b"".join(chunks) if size <= MAX_BODY else None
-
-
-async def _refuse(send: Any) -> None:
-    body = orjson.dumps(TooLarge("请求内容超过 1 MB，请减小后再试").problem())
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

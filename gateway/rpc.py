@@ -16,6 +16,7 @@ from amqp import spec
 from kombu import Connection
 
 from services.chassis import telemetry
+from services.chassis.breaker import Breaker
 from services.chassis.telemetry import Trace
 from services.contracts.errors import ServiceError, Unavailable
 
@@ -43,6 +44,10 @@ class Problem(ServiceError):
         return self._problem
 
 
+class Unreachable(Unavailable):
+    """The broker has no queue for it."""
+
+
 class RpcClient:
     """``await call("dispatch.order", …)`` → the result; raise ``ServiceError``, ``Unavailable`` in time."""
 
@@ -52,6 +57,7 @@ class RpcClient:
         self._channel: Any = None
         self._blocked = False
         self._waiting: dict[str, asyncio.Future[Any]] = {}
+        self._breakers: dict[str, Breaker] = {}
         self._numbers = itertools.count()
         self._prefix = os.urandom(6).hex()
 
@@ -69,7 +75,8 @@ class RpcClient:
         self._drop()
 
     async def call(self, method: str, arguments: Mapping[str, Any], trace: Trace, deadline: float = DEADLINE) -> Any:
-        if not self.connected:
+        breaker = self._breaker(method.partition(".")[0])
+        if not self.connected or not breaker.allow():
             raise Unavailable()
         correlation_id = f"{self._prefix}-{next(self._numbers)}"
         answer: asyncio.Future[Any] = self._loop.create_future()
@@ -80,12 +87,23 @@ class RpcClient:
                 reply = await answer
         except TimeoutError:
             log.warning("no answer in time", method=method, correlation_id=trace.correlation_id)
+            if deadline >= DEADLINE:  # who had less patience does not know
+                breaker.failed()
             raise Unavailable() from None
+        except Unreachable:
+            breaker.failed()
+            raise
         finally:
             self._waiting.pop(correlation_id, None)
+        breaker.succeeded()
         if reply["error"] is not None:
             raise as_error(reply["error"])
         return reply["result"]
+
+    def _breaker(self, service: str) -> Breaker:
+        if service not in self._breakers:
+            self._breakers[service] = Breaker(service)
+        return self._breakers[service]
 
     def _send(
         self, method: str, arguments: Mapping[str, Any], trace: Trace, correlation_id: str, deadline: float
@@ -182,7 +200,7 @@ class RpcClient:
         answer = self._waiting.get(message.properties.get("correlation_id", ""))
         if answer is not None and not answer.done():
             log.warning("nobody answers", method=routing_key)
-            answer.set_exception(Unavailable())
+            answer.set_exception(Unreachable())
 
     def _lose(self, error: BaseException) -> None:
         log.warning("connection lost", error=repr(error))

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 from pydantic import ValidationError
 
-from gateway.calls import json_response, trace_of
+from gateway.answers import json_response
+from gateway.calls import trace_of
+from gateway.rates import Rates, address_of
 from gateway.rpc import Problem
 from gateway.settings import settings
 from services.contracts.actor import SYSTEM
@@ -16,7 +18,6 @@ from services.contracts.registry import Authenticate
 
 router = APIRouter(tags=["identity"])
 Field = Annotated[str, Form(max_length=200)]
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 @router.post("/oauth/token")
@@ -34,16 +35,20 @@ async def token(
         return _refused(400, "unsupported_grant_type", "grant_type 应为 password 或 client_credentials")
     if not command["username"] or not command["password"]:
         return _refused(400, "invalid_request", "请填写账号和密码")
+    rates: Rates = request.app.state.rates
+    who = f"{command['kind']} {command['username']}", address_of(request.scope)
+    rates.guess(*who)
     try:
         account = await _authenticate(request, command)
     except PermissionError:
         return _refused(401, "invalid_grant", "账号或密码不正确")
+    rates.guessed_right(*who)
     answer = {
         "access_token": request.app.state.tokens.issue(account),
         "token_type": "Bearer",
         "expires_in": settings().token_seconds,
     }
-    return json_response(answer, headers=NO_STORE)
+    return json_response(answer)
 
 
 async def _authenticate(request: Request, command: dict[str, str]) -> dict[str, Any]:
@@ -77,6 +82,6 @@ def client(request: Request, id: str, secret: str) -> tuple[str, str]:
 def _refused(status: int, error: str, description: str) -> Response:
     problem = {"type": "about:blank", "title": "登录失败", "status": status, "detail": description}
     content = {"error": error, "error_description": description, **problem}
-    response = json_response(content, status, NO_STORE)
+    response = json_response(content, status)
     response.headers["content-type"] = "application/problem+json"
     return response

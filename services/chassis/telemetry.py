@@ -36,6 +36,8 @@ BREAKER = Gauge("sidan_breaker_open", "1 while calls to a dependency are refused
 LEASE_AGE = Gauge("sidan_lease_age_seconds", "Time since the lease was last renewed or seen renewed")
 DUE_OLDEST = Gauge("sidan_due_oldest_seconds", "How long the oldest due order has waited for its move")
 CLOCK_OFFSET = Gauge("sidan_clock_offset_seconds", "How far the database's clock is ahead of this process's own")
+UNDER_WAY = Gauge("sidan_requests_under_way", "Requests that the gateway has taken on and not answered")
+REFUSED = Counter("sidan_requests_refused_total", "Requests refused before their work began", ["reason"])
 DROPPED = Counter("sidan_log_lines_dropped_total", "Log lines that nobody took")
 LOOP_LAG = Gauge("sidan_loop_lag_seconds", "Largest delay of the event loop in the last second")
 

@@ -6,13 +6,14 @@ ServiceError
 ├── Forbidden          403  the caller may see it, but not do this
 ├── NotFound           404  it does not exist, or the caller may not know of it
 ├── MethodNotAllowed   405  not with this method
+├── TooSlow            408  the body did not come in time
 ├── Conflict           409  the state does not allow it
 │   ├── IllegalTransition   with the state and what is possible
 │   └── AlreadyAccepted     a team has it, perhaps the same one
 ├── TooLarge           413  the body is over the limit
 ├── Invalid            422  a field is wrong; ``fields`` says which
 │   └── IdempotencyKeyReused  same key, another request
-├── TooManyRequests    429
+├── TooManyRequests    429  too often; try again after ``retry_after`` seconds
 └── Unavailable        503  a dependency is away; try again after ``retry_after`` seconds
 """
 
@@ -61,6 +62,10 @@ class NotFound(ServiceError):
 
 class MethodNotAllowed(ServiceError):
     status, slug, title = 405, "method-not-allowed", "这个地址不支持这种请求方法"
+
+
+class TooSlow(ServiceError):
+    status, slug, title = 408, "too-slow", "请求没有按时传完"
 
 
 class Conflict(ServiceError):

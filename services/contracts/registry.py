@@ -183,6 +183,8 @@ class AddAccount(Command):
     site: SiteCode
     volunteer: Identifier | None = None
     kind: AccountKind = "person"
+    active: bool = True
+    """False suspends it: no token is issued, and those that were are refused."""
 
 
 class AddVolunteer(Command):

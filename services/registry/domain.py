@@ -4,6 +4,7 @@ What the reference data decide is compared, the rest (``compare=False``) is not:
 changes nothing.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from datetime import date
@@ -37,6 +38,7 @@ GUARDIAN_BELOW = 14
 """Years; a younger person is registered with a guardian's consent only (domain, section 5)."""
 STAR_THRESHOLDS = (100, 300, 600, 1000, 1500)
 """Hours for 1 to 5 stars (domain, section 5)."""
+STAMP_LENGTH = 16  # characters
 
 
 def _uncompared(default: Any = None) -> Any:
@@ -281,6 +283,8 @@ class Account:
     site: str
     volunteer: str | None
     password_hash: str
+    active: bool = True
+    """A suspended account signs in no more, and its tokens are refused."""
     version: int = _uncompared(0)
 
     @classmethod
@@ -288,11 +292,16 @@ class Account:
         """Who became a volunteer remains one, whatever the reference data say."""
         account = cls(
             id=wanted.id, kind=wanted.kind, username=wanted.username, name=wanted.name, roles=sorted(set(wanted.roles)),
-            site=wanted.site, volunteer=wanted.volunteer, password_hash=password_hash,
+            site=wanted.site, volunteer=wanted.volunteer, password_hash=password_hash, active=wanted.active,
         )  # fmt: skip
         if known is not None and known.volunteer and account.volunteer is None:
             account.become_volunteer(known.volunteer)
         return account
+
+    @property
+    def stamp(self) -> str:
+        """Goes into the account's tokens, which so end with the password."""
+        return hashlib.sha256(self.password_hash.encode()).hexdigest()[:STAMP_LENGTH]
 
     def become_volunteer(self, volunteer_id: str) -> None:
         if self.volunteer is not None:

@@ -67,8 +67,17 @@ class RegistryService:
     @command(Authenticate)
     def authenticate(self, actor: Actor, command: Authenticate) -> dict[str, Any]:
         account = self.uow.accounts.named(command.kind, command.username)
-        if not _matches(account.password_hash if account else None, command.password):
+        matches = _matches(account.password_hash if account else None, command.password)
+        if account is None or not matches or not account.active:
             raise Unauthenticated("用户名或密码不正确")
+        return {**identity_view(account), "stamp": account.stamp}
+
+    @query
+    def standing(self, actor: Actor, stamp: str) -> dict[str, Any]:
+        """What is true of the account now; ``Unauthenticated`` when its tokens with this stamp are void."""
+        account = self.uow.accounts.find(actor.id)
+        if account is None or not account.active or account.stamp != stamp:
+            raise Unauthenticated("登录凭证已失效，请重新登录")
         return identity_view(account)
 
     @query

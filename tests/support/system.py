@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -10,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from os import environ
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -51,7 +52,7 @@ class System:
         self.address = f"http://127.0.0.1:{self.port}"
         self.token_secret = secrets.token_bytes(32)
         self.offset = _offset()
-        inherited = {name: value for name, value in environ.items() if not name.startswith("SIDAN_")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIDAN_")}
         self._environment = inherited | {
             "AMQP_URI": amqp_uri,
             "MONGO_URI": mongo_uri,
@@ -89,10 +90,7 @@ class System:
         return self
 
     def ready(self) -> bool:
-        try:
-            return self.http.get("/readyz").status_code == 200
-        except httpx.HTTPError:
-            return False
+        return _is_ready(self.http)
 
     def kill(self, name: str) -> None:
         """As a power cut would; nothing starts it again but ``restart``."""
@@ -100,6 +98,18 @@ class System:
 
     def restart(self, name: str) -> None:
         self.processes[name].start()
+
+    @contextmanager
+    def paused(self, *names: str) -> Iterator[None]:
+        """These processes are there and do not answer."""
+        pids = [pid for name in names if (pid := self.processes[name].pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """Ask all to end; fail when one does not, or ends with an error."""
@@ -122,6 +132,23 @@ class System:
         command = [sys.executable, "-m", module, *arguments]
         return Process(command, self.folder / f"{name}.log", self._environment, ROOT)
 
+    @contextmanager
+    def gateway(self, **settings: str) -> Iterator[httpx.Client]:
+        """One more gateway of the same system, with settings of its own; everybody's token is good there too."""
+        port = free_port()
+        environment = {**self._environment, "SIDAN_HTTP_PORT": str(port), **settings}
+        log = self.folder / f"gateway-{port}.log"
+        process = Process([sys.executable, "-m", "gateway"], log, environment, ROOT)
+        process.start()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as http:
+            try:
+                eventually(lambda: _is_ready(http), READY, f"/readyz, see {log}")
+                yield http
+            finally:
+                process.terminate()
+                process.wait(STOP)
+                process.kill()
+
     # -- people and time ----------------------------------------------------------------------------
 
     def person(self, username: str) -> "Person":
@@ -143,6 +170,13 @@ class System:
         start = self.midnight() + self._taken[volunteer]
         self._taken[volunteer] += timedelta(minutes=minutes)
         return record(volunteer, start, start + timedelta(minutes=minutes))
+
+
+def _is_ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/readyz").status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def _offset() -> timedelta:

@@ -236,13 +236,32 @@ def sign_in(city: City, username: str, password: str = "demo", kind: str = "pers
 
 def test_who_knows_the_password_is_told_who_they_are(city: City) -> None:
     city.add_account("resident", Role.RESIDENT)
-    assert sign_in(city, "resident") == {
-        "id": "resident",
-        "name": "张桂芝",
-        "roles": ["resident"],
-        "site": STATION,
-        "volunteer": None,
-    }
+    told = sign_in(city, "resident")
+    stamp = told.pop("stamp")
+    assert told == {"id": "resident", "name": "张桂芝", "roles": ["resident"], "site": STATION, "volunteer": None}
+    assert city.service.standing(Actor(id="resident"), stamp=stamp) == told
+
+
+def test_a_stamp_is_good_for_one_password_of_an_active_account(city: City) -> None:
+    who = city.add_account("resident", Role.RESIDENT)
+    stamp = sign_in(city, "resident")["stamp"]
+    city.add_account("resident", Role.STAFF)
+    assert city.service.standing(who, stamp=stamp)["roles"] == ["staff"], "as it is now"
+    for changed in ({"active": False}, {"password": "another"}):
+        city.add_account("resident", **changed)
+        with pytest.raises(Unauthenticated):
+            city.service.standing(who, stamp=stamp)
+        city.add_account("resident")
+    with pytest.raises(Unauthenticated):
+        city.service.standing(who, stamp="another")
+    with pytest.raises(Unauthenticated):
+        city.service.standing(Actor(id="nobody"), stamp=stamp)
+
+
+def test_a_suspended_account_looks_unknown(city: City) -> None:
+    city.add_account("resident", Role.RESIDENT, active=False)
+    with pytest.raises(Unauthenticated):
+        sign_in(city, "resident")
 
 
 def test_a_wrong_password_and_an_unknown_name_look_the_same(city: City) -> None:
