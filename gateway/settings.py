@@ -1,12 +1,14 @@
 """Settings of the gateway, from the environment."""
 
-import base64
+import os
 from functools import cache
 from ipaddress import ip_network
 from typing import Any
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.contracts.privacy import random_key
 
 RATES = {
     "rate_address": (100, 2000),
@@ -19,6 +21,8 @@ RATES = {
 
 
 class Settings(BaseSettings):
+    """Each may also be a file of its name in ``SIDAN_SECRETS_DIR``, as orchestrators mount secrets."""
+
     model_config = SettingsConfigDict(env_prefix="SIDAN_", extra="ignore", hide_input_in_errors=True)
 
     amqp_uri: str = Field(validation_alias="AMQP_URI", pattern="^amqps?://.")
@@ -65,11 +69,10 @@ class Settings(BaseSettings):
     @field_validator("token_secret")
     @classmethod
     def _is_long_enough(cls, value: SecretStr) -> SecretStr:
-        if len(base64.urlsafe_b64decode(value.get_secret_value())) < 32:
-            raise ValueError("must be the URL-safe base64 of at least 32 bytes")
+        random_key(value.get_secret_value())
         return value
 
 
 @cache
 def settings() -> Settings:
-    return Settings()  # the environment gives the required ones
+    return Settings(_secrets_dir=os.environ.get("SIDAN_SECRETS_DIR"))  # the environment gives the required ones

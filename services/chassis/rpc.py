@@ -186,7 +186,7 @@ class RpcServer(SharedExtension):  # type: ignore[misc]
         except ServiceError as error:
             self.answer(reply_to, correlation_id, None, error)
         except Exception as error:
-            log.error("bad request message", error=repr(error))
+            log.error("bad request message", error=type(error).__name__)
             self.answer(reply_to, correlation_id, None, Malformed())
 
     def run(self, request: Request) -> None:
@@ -273,7 +273,7 @@ def as_service_error(error: Exception) -> ServiceError:
     if is_transient(error):
         log.warning("database away", error=type(error).__name__)
         return Unavailable()
-    log.error("handler failed", error=repr(error), exc_info=error)
+    log.error("handler failed", error=type(error).__name__, exc_info=error)
     return ServiceError()
 
 

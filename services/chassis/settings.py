@@ -1,6 +1,6 @@
 """Settings of a process, from the environment, read once."""
 
-import base64
+import os
 from functools import cache
 
 from pydantic import Field, SecretStr, field_validator
@@ -8,11 +8,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-KEY_BYTES = 32
+from services.contracts.privacy import KEY_BYTES, random_key
 
 
 class Settings(BaseSettings):
-    """Fails at start with the name of the variable that is missing or wrong."""
+    """Fails at start with the name of the variable that is missing or wrong.
+
+    Each may also be a file of its name in ``SIDAN_SECRETS_DIR``, as orchestrators mount secrets.
+    """
 
     model_config = SettingsConfigDict(env_prefix="SIDAN_", extra="ignore", hide_input_in_errors=True)
 
@@ -49,8 +52,8 @@ class Settings(BaseSettings):
     @field_validator("data_key")
     @classmethod
     def _is_a_key(cls, value: SecretStr) -> SecretStr:
-        if len(base64.urlsafe_b64decode(value.get_secret_value())) != KEY_BYTES:
-            raise ValueError("must be the URL-safe base64 of 32 bytes")
+        if len(random_key(value.get_secret_value())) != KEY_BYTES:
+            raise ValueError(f"must be the URL-safe base64 of {KEY_BYTES} bytes")
         return value
 
     def database(self, service: str) -> str:
@@ -59,4 +62,4 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    return Settings()  # the environment gives the required ones
+    return Settings(_secrets_dir=os.environ.get("SIDAN_SECRETS_DIR"))  # the environment gives the required ones

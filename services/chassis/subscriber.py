@@ -7,7 +7,6 @@ run again by itself, so that only the failing one is retried, and later ones of 
 """
 
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -355,17 +354,17 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
                 return self.buried(delivery, f"waits behind {place.head}", "")
             return self.set_aside(delivery, place.level, {BEHIND: place.head})
         error = outcome.error
+        reason = f"{type(error).__name__}: {telemetry.told(error)}"
         telemetry.HANDLED.labels(self.label, "error").inc()
         log.warning(
             "handler failed",
             handler=self.label,
             event_id=delivery.envelope.id,
             attempt=delivery.attempt,
-            error=repr(error),
+            error=reason,
         )
         if outcome.last:
-            trace = "".join(traceback.format_exception(error))[-TRACE_LENGTH:]
-            return self.buried(delivery, f"{type(error).__name__}: {error}", trace)
+            return self.buried(delivery, reason, telemetry.stack(error)[-TRACE_LENGTH:])
         return self.set_aside(delivery, delivery.attempt, {ATTEMPT: delivery.attempt + 1})
 
     def set_aside(self, delivery: Delivery, level: int, changed: dict[str, Any]) -> Outgoing:

@@ -6,13 +6,15 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
+from pydantic import ValidationError
 
 from services.contracts.privacy import mask
 
@@ -92,6 +94,35 @@ def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutabl
     return {key: _masked(value) for key, value in event.items()}
 
 
+def stack(error: BaseException) -> str:
+    """Where an error was raised, and those before it, without what they say: that may be anybody's data."""
+    return "".join(_frames(error))
+
+
+def _frames(error: BaseException) -> Iterator[str]:
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _frames(before)
+    yield from traceback.format_tb(error.__traceback__)
+    yield f"{type(error).__module__}.{type(error).__qualname__}\n"
+
+
+def told(error: BaseException) -> str:
+    """What an error says; of a wrong document or message which fields are wrong, and not what stands there."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors(include_input=False))
+
+
+def _exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exception()
+    if isinstance(error, BaseException):
+        event["exception"] = stack(error)
+    return event
+
+
 def _default(value: Any) -> str:
     return mask(repr(value))
 
@@ -118,8 +149,8 @@ class _MaskingFormatter(logging.Formatter):
             "logger": record.name,
             "event": mask(record.getMessage()),
         }
-        if record.exc_info:
-            line["exception"] = mask(self.formatException(record.exc_info))
+        if record.exc_info and record.exc_info[1]:
+            line["exception"] = stack(record.exc_info[1])
         return _rendered(line).decode()
 
 
@@ -153,7 +184,7 @@ def configure_logging(service: str, level: str = "INFO") -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             _context,
-            structlog.processors.format_exc_info,
+            _exception,
             _mask,
             structlog.processors.JSONRenderer(serializer=_rendered),
         ],

@@ -11,6 +11,7 @@ from services.chassis.clock import now
 from services.chassis.personal import blind_index
 from services.chassis.process import UnitOfWork
 from services.chassis.rpc import command, query
+from services.chassis.settings import settings
 from services.chassis.subscriber import subscribe
 from services.contracts.activities import HoursEffective, HoursReversed
 from services.contracts.actor import Actor, Role
@@ -48,6 +49,7 @@ from services.registry.views import (
 
 CHINA = ZoneInfo("Asia/Shanghai")
 REFERENCE = "reference"
+DEMO_PASSWORD = "demo"
 ALREADY_REGISTERED = "这个身份证号已经登记为志愿者，不能重复登记；如有疑问请联系所在的站"
 
 # Each thread keeps the memory of its last password hash, and there are two cores at most places.
@@ -68,7 +70,7 @@ class RegistryService:
     def authenticate(self, actor: Actor, command: Authenticate) -> dict[str, Any]:
         account = self.uow.accounts.named(command.kind, command.username)
         matches = _matches(account.password_hash if account else None, command.password)
-        if account is None or not matches or not account.active:
+        if account is None or not matches or not account.active or _is_of_the_demo(command.password):
             raise Unauthenticated("用户名或密码不正确")
         return {**identity_view(account), "stamp": account.stamp}
 
@@ -172,6 +174,8 @@ class RegistryService:
     def add_account(self, actor: Actor, command: AddAccount) -> dict[str, Any]:
         """An account, and what the person is: a resident, the holder of a post, a volunteer."""
         domain.must_administer(actor)
+        if _is_of_the_demo(command.password):
+            raise invalid("password", "演示密码只能用于本机演示，请换一个")
         site, known = self._chosen_site(command.site), self.uow.accounts.find(command.id)
         namesake = self.uow.accounts.named(command.kind, command.username)
         if namesake is not None and namesake is not known:
@@ -281,6 +285,11 @@ def _matches(password_hash: str | None, password: str) -> bool:
     """Off the event loop, which would stand still meanwhile."""
     matches: bool = tpool.execute(passwords.matches, password_hash, password)
     return matches
+
+
+def _is_of_the_demo(password: str) -> bool:
+    """Known to everybody, and good in the local profile only, also where a demo was loaded once."""
+    return password == DEMO_PASSWORD and settings().profile != "local"
 
 
 def _kept_or_new(known: Account | None, password: str) -> str:

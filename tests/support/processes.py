@@ -2,6 +2,7 @@
 
 import base64
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from services.contracts.actor import SYSTEM
 from tests.support.topology import QUEUE
 
 ROOT = Path(__file__).parents[2]
-KEY = base64.urlsafe_b64encode(bytes(32)).decode()
+KEY = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 CONSUMES = '"link":"consumer","event":"link open"'
 DEADLINE = 30.0  # seconds
 ACTOR = SYSTEM.model_dump(mode="json")

@@ -133,12 +133,12 @@ class System:
         return Process(command, self.folder / f"{name}.log", self._environment, ROOT)
 
     @contextmanager
-    def gateway(self, **settings: str) -> Iterator[httpx.Client]:
+    def gateway(self, module: str = "gateway", **settings: str) -> Iterator[httpx.Client]:
         """One more gateway of the same system, with settings of its own; everybody's token is good there too."""
         port = free_port()
         environment = {**self._environment, "SIDAN_HTTP_PORT": str(port), **settings}
         log = self.folder / f"gateway-{port}.log"
-        process = Process([sys.executable, "-m", "gateway"], log, environment, ROOT)
+        process = Process([sys.executable, "-m", module], log, environment, ROOT)
         process.start()
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as http:
             try:

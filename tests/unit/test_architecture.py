@@ -109,7 +109,7 @@ def test_the_gateway_loads_no_eventlet_nameko_or_pymongo_by_way_of_others_either
     script = (
         "import sys, gateway.app; print([m for m in ('eventlet', 'nameko', 'pymongo', 'bson') if m in sys.modules])"
     )
-    environment = {"PATH": "", "AMQP_URI": "amqp://nowhere", "SIDAN_TOKEN_SECRET": "eHg" * 20}
+    environment = {"PATH": "", "AMQP_URI": "amqp://nowhere", "SIDAN_TOKEN_SECRET": "abcdefghijklmnopqrstuvwxyz" * 2}
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
     )

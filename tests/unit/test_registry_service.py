@@ -106,9 +106,10 @@ class FakeWork:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SIDAN_PROFILE", "local")
     monkeypatch.setenv("AMQP_URI", "amqp://nowhere/")
     monkeypatch.setenv("MONGO_URI", "mongodb://nowhere/")
-    monkeypatch.setenv("SIDAN_DATA_KEY", base64.urlsafe_b64encode(bytes(32)).decode())
+    monkeypatch.setenv("SIDAN_DATA_KEY", base64.urlsafe_b64encode(bytes(range(32))).decode())
     caches = (settings, personal._key, personal._cipher)
     for cache in caches:
         cache.cache_clear()
