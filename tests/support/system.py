@@ -51,6 +51,7 @@ class System:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.token_secret = secrets.token_bytes(32)
+        self.data_key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self.offset = _offset()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIDAN_")}
         self._environment = inherited | {
@@ -58,7 +59,7 @@ class System:
             "MONGO_URI": mongo_uri,
             "EVENTLET_NO_GREENDNS": "yes",
             "SIDAN_DATABASE_PREFIX": prefix,
-            "SIDAN_DATA_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "SIDAN_DATA_KEY": self.data_key,
             "SIDAN_TOKEN_SECRET": base64.urlsafe_b64encode(self.token_secret).decode(),
             "SIDAN_HTTP_PORT": str(self.port),
             "SIDAN_PROFILE": "local",
@@ -70,6 +71,9 @@ class System:
         self.processes |= {f"{name}-2": self._process(f"{name}-2", entry, name) for name in twice}
         self.processes["gateway"] = self._process("gateway", "gateway")
         self.http = httpx.Client(base_url=self.address, timeout=10, trust_env=False)
+        self.http.event_hooks["response"] = [self._note_refusal]
+        self.refusals: list[str] = []
+        """Headers and bodies of what was refused, for the search of what must not be there."""
         self._people: dict[str, Person] = {}
         self._taken: dict[str, timedelta] = defaultdict(timedelta)
 
@@ -124,6 +128,16 @@ class System:
         assert all(stopped.values()), f"still there after SIGTERM: {stopped}"
         gracefully = {0, -15}  # uvicorn drains, then ends by the signal it was sent
         assert set(codes.values()) <= gracefully, f"exit codes {codes}, see {self.folder}"
+
+    def _note_refusal(self, response: httpx.Response) -> None:
+        if response.is_error:
+            response.read()
+            self.refusals.append(f"{response.headers} {response.text}")
+
+    @contextmanager
+    def channel(self) -> Iterator[Any]:
+        with Connection(self.amqp_uri) as connection:
+            yield connection.channel()
 
     def log(self, name: str) -> str:
         return self.processes[name].log.read_text()

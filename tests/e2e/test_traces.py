@@ -1,0 +1,114 @@
+"""After all that other tests have done: who somebody is, where they live and what they wish stands nowhere in clear.
+
+Run alone, it looks at one life of an order. ``make test`` runs it after the other tests of the whole system.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pymongo import MongoClient
+
+from deploy.local.servers import MongoDB, RabbitMQ
+from deploy.reference import demo
+from deploy.topology import subscriptions
+from services.chassis.topology import DEAD_SUFFIX
+from tests.e2e import test_authorisation, test_operation
+from tests.e2e.steps import TEAMS, WISH, Steps
+from tests.faults.log import EventLog
+from tests.support.system import System
+
+CANARIES = {
+    "name": "金丝雀老李",
+    "phone": "13787654321",
+    "id number": "130803194001010018",
+    "address": "金丝雀胡同五十一号",
+    "description": "金丝雀的水管漏了",
+    "summary": "金丝雀的水管修好了",
+    "comment": "金丝雀很满意",
+}
+WORDS = {
+    "wish of the tests": WISH["description"],
+    "address": test_authorisation.ADDRESS,
+    "phone": test_authorisation.PHONE,
+    "other phone": test_operation.CANARY_PHONE,
+    "other address": test_operation.CANARY_ADDRESS,
+    "other name": test_operation.CANARY_NAME,
+}
+
+
+def _personal() -> dict[str, str]:
+    """By whose or what it is."""
+    people = {f"{a.id}'s name": a.name for a in demo.accounts() if a.kind == "person" and a.id != "admin"}
+    for volunteer in demo.volunteers():
+        people[f"{volunteer.id}'s name"] = volunteer.name
+        people[f"{volunteer.id}'s number"], people[f"{volunteer.id}'s phone"] = volunteer.id_number, volunteer.phone
+    return people | WORDS | CANARIES
+
+
+def _life(steps: Steps) -> None:
+    """With something personal wherever a text is taken, and a key, so that its answers are kept."""
+    resident = steps.system.person("resident")
+    phone, wish = CANARIES["phone"], {**WISH, "address": CANARIES["address"]}
+    placed = resident.post("/v1/orders", {**wish, "description": f"{CANARIES['description']}，{phone}"}, "canary-place")
+    order = placed.raise_for_status().json()
+    path, leader = f"/v1/orders/{order['id']}", steps.system.person("leader1")
+    record = steps.system.segment("vol-leader1", 1)
+    moves = (
+        (leader, "accept", {"team": TEAMS["leader1"]}),
+        (leader, "start", {}),
+        (leader, "complete", {"records": [record], "summary": CANARIES["summary"]}),
+        (resident, "rate", {"score": 5, "comment": CANARIES["comment"]}),
+        (steps.system.person("station"), "close", {}),
+        (resident, "reopen", {"reason": f"请打 {phone}"}),
+    )
+    for who, move, body in moves:
+        who.post(f"{path}/{move}", body, f"canary-{move}").raise_for_status()
+    wrong = {"name": CANARIES["name"], "id_number": CANARIES["id number"], "phone": "x"}
+    assert steps.system.person("resident2").post("/v1/volunteers", wrong).status_code == 422
+    steps.settled(order, "vol-leader1")
+
+
+def _places(system: System, rabbitmq: RabbitMQ, mongodb: MongoDB) -> Iterator[tuple[str, bytes]]:
+    """Everything that is kept or told, by where it is."""
+    for folder in (system.folder, mongodb.data_dir / "log", rabbitmq.data_dir / "log"):
+        for file in filter(Path.is_file, folder.iterdir()):
+            yield f"log {file.name}", file.read_bytes()
+    yield "metrics", system.http.get("/metrics").content
+    yield "answers", "\n".join(system.refusals).encode()
+    yield "events", "\n".join(event.text for event in EventLog(system).read()).encode()
+    yield "messages", "\n".join(_messages(system)).encode()
+    with MongoClient[dict[str, Any]](mongodb.uri) as client:
+        for name in (n for n in client.list_database_names() if n.startswith(system.prefix)):
+            for collection in client[name].list_collection_names():
+                yield f"{name}.{collection}", b"".join(client[name][collection].find_raw_batches())
+        ours = {"ns": {"$regex": f"^{system.prefix}", "$not": {"$regex": "leases$"}}}
+        yield "oplog", b"".join(client["local"]["oplog.rs"].find_raw_batches(ours))  # all that was ever written
+
+
+def _messages(system: System) -> Iterator[str]:
+    """What waits, and what is dead, with headers; all goes back where it was."""
+    with system.channel() as channel:
+        for queue in (q for s in subscriptions() for q in (s.queue, s.queue + DEAD_SUFFIX)):
+            while message := channel.basic_get(queue):
+                yield f"{message.headers} {message.body}"
+
+
+def _ways(word: str) -> set[bytes]:
+    """As it is, and as JSON or a URL writes it."""
+    return {way.encode() for way in (word, json.dumps(word).strip('"'), quote(word))}
+
+
+def test_nothing_personal_is_left_in_clear_anywhere(
+    system: System, steps: Steps, rabbitmq: RabbitMQ, mongodb: MongoDB
+) -> None:
+    _life(steps)
+    words = {way: whose for whose, word in _personal().items() for way in _ways(word)}
+    places = list(_places(system, rabbitmq, mongodb))
+    found = {(place, whose) for place, content in places for way, whose in words.items() if way in content}
+    assert sorted(found) == []
+    stored = f"{system.prefix}registry.volunteers", f"{system.prefix}dispatch.orders"
+    filled = {place for place, content in places if content}
+    assert {"log dispatch.log", "log mongod.log", "metrics", "answers", "events", "oplog", *stored} <= filled
