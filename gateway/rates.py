@@ -17,8 +17,8 @@ from gateway.settings import Settings
 from services.chassis import telemetry
 from services.contracts.errors import TooManyRequests
 
-REMEMBERED = 50_000
-"""Keys of one meter, about 10 MB; those that were quiet longest are forgotten first."""
+REMEMBERED = 20_000
+"""Keys of one meter, about 5 MB; those that were quiet longest are forgotten first."""
 SCARCE = {("POST", "/v1/orders"), ("POST", "/v1/volunteers")}
 """Routes that make something: people take them seldom, and the second tells which id numbers are registered."""
 OPERATION = ("/healthz", "/readyz", "/metrics")
