@@ -266,7 +266,7 @@ class Fleet(System):
 
     def metric(self, name: str, metric: str) -> float:
         """The sum over labels, of one process."""
-        port = self.processes[name].env["SIDAN_METRICS_PORT"]
+        port = self.ports.get(name) or self.processes[name].env["SIDAN_METRICS_PORT"]
         text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=3, trust_env=False).text
         lines = [line for line in text.splitlines() if line.startswith(metric)]
         return sum(float(line.rpartition(" ")[2]) for line in lines)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import uvicorn
 
 from gateway import __main__ as gateway
+from gateway.load import Shedding
 
 
 def no_accept_guard() -> None:
@@ -17,7 +18,12 @@ def no_accept_guard() -> None:
     asyncio.BaseEventLoop.call_exception_handler = lambda *_: os._exit(1)  # type: ignore[method-assign]
 
 
-MUTATIONS: dict[str, Callable[[], None]] = {"accept-guard": no_accept_guard}
+def no_shedding() -> None:
+    """Every request is taken on, however much is under way."""
+    Shedding._is_too_much = lambda *_: False  # type: ignore[method-assign]
+
+
+MUTATIONS: dict[str, Callable[[], None]] = {"accept-guard": no_accept_guard, "shedding": no_shedding}
 
 if __name__ == "__main__":
     for name in os.environ.get("FAULTS_WITHOUT", "").split(","):

@@ -232,6 +232,10 @@ class Life:
         """And nothing more, for scenarios that go on by themselves."""
         self.place()
 
+    def urgent(self) -> None:
+        """For whoever cannot wait; left alone."""
+        self.place(urgent=True)
+
     def twice(self) -> None:
         """Every step is given a second time, as another request."""
         self.place()
@@ -254,8 +258,8 @@ class Life:
 
     # -- steps --------------------------------------------------------------------------------------------
 
-    def place(self) -> None:
-        status, answer = self.send("place", self.village.resident, "/v1/orders", WISH)
+    def place(self, **more: Any) -> None:
+        status, answer = self.send("place", self.village.resident, "/v1/orders", WISH | more)
         if status != 201:
             raise Over
         self.order = answer["id"]
@@ -345,6 +349,7 @@ PLANS: dict[str, tuple[int, Callable[[Life], None]]] = {
     "escalated": (6, Life.escalated),
     "left_alone": (0, Life.left_alone),
     "placed": (0, Life.placed),
+    "urgent": (0, Life.urgent),
     "twice": (0, Life.twice),
     "corrected": (12, Life.corrected),
 }

@@ -5,13 +5,18 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import Any
 
 from tests.faults.fleet import TWICE
-from tests.faults.run import Run, scenario
+from tests.faults.run import Run, quantile, scenario
 from tests.faults.workload import Client, Life
 
 ROUNDS = 40
+TYPHOON, TYPHOON_SECONDS = 5000, 60.0
+IN_FLIGHT, PLACING, LOOKING = 40, 14, 24
+LOOK_AGAIN = 0.05  # seconds
+REFUSED, RANKS = "sidan_requests_refused_total", ("reads", "commands", "urgent")
 
 
 def at_once(moves: list[Callable[[], Any]]) -> list[Any]:
@@ -132,8 +137,44 @@ def out_of_turn(run: Run) -> None:
         run.fleet.pause(1)
 
 
-@scenario("F56", "a typhoon day: as many orders as come, one station hot", without="")
+@scenario("F56", "a typhoon day: thousands of orders at one station within a minute", without="shedding")
 def typhoon_day(run: Run) -> None:
-    """All of one village for a while; other villages are served meanwhile and timers keep their time."""
-    with run.load(workers=16, plans=("cancelled", "straight")), run.trouble():
-        run.fleet.pause(15)
+    """Others are served meanwhile and timers keep their time; lists are refused before commands, urgent orders last."""
+    run.fleet.restart_with("gateway", SIDAN_MAX_IN_FLIGHT=str(IN_FLIGHT), SIDAN_RATE_SCARCE="0", SIDAN_RATE_ACCOUNT="0")
+    run.fleet.until(lambda: run.fleet.serving("gateway"), 30, "the gateway")
+    hot = run.workload.villages[0]
+    over, placed = threading.Event(), count()
+
+    def place(plan: str) -> None:
+        with Client(run.fleet.gateways) as http:
+            while not over.is_set() and (number := next(placed)) < TYPHOON:
+                life = Life(run.workload, http, number)
+                life.name, life.village = f"{life.name}-hot", hot
+                life.run(plan)
+
+    def look() -> None:
+        staff = run.fleet.person(hot.staff).headers
+        with Client(run.fleet.gateways) as http:
+            while not over.wait(LOOK_AGAIN):
+                http.request("GET", "/v1/orders?limit=5", headers=staff)
+
+    roles = [partial(place, "urgent")] + [partial(place, "placed")] * PLACING + [look] * LOOKING
+    people = [threading.Thread(target=role) for role in roles]
+    with run.load(workers=3, plans=("straight",)) as load, run.trouble():
+        for person in people:
+            person.start()
+        run.fleet.pause(TYPHOON_SECONDS if not run.without else TYPHOON_SECONDS / 4)
+        over.set()
+        run.fleet.until(lambda: not any(map(threading.Thread.is_alive, people)), 90, "everybody to have ordered")
+        refused = {rank: run.fleet.metric("gateway", f'{REFUSED}{{reason="{rank}"}}') for rank in RANKS}
+    run.note(
+        **{
+            "placed": next(placed),
+            "refused": refused,
+            "p99 of the others": round(quantile(load.tally.seconds, 0.99), 2),
+        }
+    )
+    run.expect(refused["reads"] > refused["commands"], f"lists are refused first: {refused}")
+    run.expect(refused["urgent"] == 0, f"no urgent order is refused: {refused}")
+    run.rest()
+    run.fleet.restart_with("gateway", SIDAN_MAX_IN_FLIGHT="400")
