@@ -37,7 +37,7 @@ def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoDB]:
         yield server
 
 
-@pytest.fixture(params=["node", pytest.param("cluster", marks=pytest.mark.cluster)])
+@pytest.fixture(scope="session", params=["node", pytest.param("cluster", marks=pytest.mark.cluster)])
 def broker(request: pytest.FixtureRequest) -> Broker:
     """One node; with ``-m cluster`` three."""
     server: Broker = request.getfixturevalue("rabbitmq" if request.param == "node" else "rabbit_cluster")

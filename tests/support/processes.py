@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pymongo import MongoClient
 
 from deploy.reference.rpc import Away, Call, RpcClient
 from services.contracts.actor import SYSTEM
+from tests.support import holds
 from tests.support.topology import QUEUE
 
 ROOT = Path(__file__).parents[2]
@@ -43,10 +45,13 @@ class Sample:
 
     def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
         self.log = log
+        self._holds = log.with_suffix(".holds")
+        self._holds.mkdir()
+        environment = {**os.environ, holds.HOLDS: str(self._holds), **environment}
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.run", name],
-                cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output,
+                cwd=ROOT, env=environment, stdout=output, stderr=output,
             )  # fmt: skip
 
     @property
@@ -66,9 +71,25 @@ class Sample:
     def wait_exit(self, seconds: float = DEADLINE) -> int:
         return self._process.wait(seconds)
 
+    def logged(self, *words: str) -> list[str]:
+        """Lines with all the words."""
+        return [line for line in self.log.read_text().splitlines() if all(word in line for word in words)]
+
+    @contextmanager
+    def held_at(self, point: str, whole: bool = False) -> Iterator[Callable[[], None]]:
+        """Whoever comes to that crash point waits there, or with ``whole`` the process with him.
+
+        Gives a function that returns when somebody has come.
+        """
+        with holds.held(self._holds, point, whole) as hold:
+            yield lambda: holds.wait_reached(hold)
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def stop(self) -> int:
         if self.alive:
-            self._process.send_signal(signal.SIGTERM)
+            self.signal(signal.SIGTERM)
         return self.wait_exit()
 
     def kill(self) -> None:

@@ -9,12 +9,16 @@ import warnings  # noqa: E402
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
+from tests.support import holds  # noqa: E402
+
+holds.install()
+
 from deploy import service  # noqa: E402
 from services.chassis.settings import settings  # noqa: E402
-from tests.support.sample import AlphaService, BetaService  # noqa: E402
-from tests.support.topology import PUBLISHERS, SUBSCRIPTIONS  # noqa: E402
+from tests.support.sample import AlphaService, BetaService, GammaService  # noqa: E402
+from tests.support.topology import LATER, PUBLISHERS, SUBSCRIPTIONS  # noqa: E402
 
-SAMPLES = {"alpha": AlphaService, "beta": BetaService}
+SAMPLES = {"alpha": AlphaService, "beta": BetaService, "gamma": GammaService}
 
 
 def config() -> dict[str, object]:
@@ -22,7 +26,7 @@ def config() -> dict[str, object]:
         "AMQP_URI": settings().amqp_uri,
         "max_workers": settings().max_workers,
         "publishers": PUBLISHERS,
-        "subscriptions": SUBSCRIPTIONS,
+        "subscriptions": [*SUBSCRIPTIONS, LATER] if sys.argv[1] == "gamma" else SUBSCRIPTIONS,
     }
 
 

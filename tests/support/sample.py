@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import eventlet
+from pydantic import Field
 
 from services.chassis.clock import now
 from services.chassis.messages import Command, Event
@@ -12,6 +13,7 @@ from services.chassis.process import UnitOfWork
 from services.chassis.repository import Repository
 from services.chassis.rpc import command, query
 from services.chassis.subscriber import subscribe
+from services.chassis.telemetry import Trace, current_trace, enter
 from services.contracts.actor import Actor
 from services.contracts.errors import Conflict
 
@@ -28,6 +30,7 @@ class ThingHappened(Event):
     thing_id: str
     counter: str
     note: str = ""
+    tags: list[str] = Field(default=[])
 
 
 class AddThing(Command):
@@ -37,6 +40,8 @@ class AddThing(Command):
     twin: str | None = None
     """A second thing in the same unit of work."""
     refuse: bool = False
+    seconds: float = 0
+    """That it takes."""
 
 
 class TouchThing(Command):
@@ -67,6 +72,7 @@ class AlphaService:
         for id in filter(None, (command.id, command.twin)):
             event = ThingHappened(site=SITE, thing_id=id, counter=command.counter, note=command.note)
             self.uow.things.add(Thing(id, command.counter), event)
+        eventlet.sleep(command.seconds)
         if command.refuse:
             raise Conflict("refused")
         return {"id": command.id}
@@ -115,12 +121,19 @@ class BetaService:
             eventlet.sleep(float(event.note.partition(":")[2]))
         if event.note.startswith("burn"):
             _burn(float(event.note.partition(":")[2]))
+        if event.note == "meddle":
+            event.tags.append("mine")
+            enter(Trace("mine", "mine"))
+        if event.note.startswith("dawdle") and self._attempts(event) == 1:
+            eventlet.sleep(float(event.note.partition(":")[2]))
         if event.note == "stats":
             self.uow.database.command("dbStats")  # which nothing else does, so that a test may let it fail
         if event.note == "poison" and not self._healed():
             raise ValueError("cannot count this, call 13812345678")
         if event.note == "once" and self._attempts(event) == 1:
             raise ValueError("not the first time")
+        if event.note == "meddle" and self._attempts(event) < 3:
+            raise ValueError("not the first two times")
         counter = self.uow.counters.find(event.counter)
         if counter is None:
             counter = Counter(event.counter)
@@ -131,8 +144,10 @@ class BetaService:
 
     def _log_attempt(self, event: ThingHappened) -> None:
         """Outside of the unit of work: a failed attempt leaves its trace too."""
+        trace = current_trace()
+        seen = {"note": event.note, "tags": event.tags, "trace": [trace.correlation_id, trace.causation_id]}
         self.uow.database["attempts"].insert_one(
-            {"thing_id": event.thing_id, "sequence": self.uow.sequence, "at": now()}
+            {"thing_id": event.thing_id, "sequence": self.uow.sequence, "at": now(), **seen}
         )
 
     def _attempts(self, event: ThingHappened) -> int:
@@ -141,6 +156,23 @@ class BetaService:
 
     def _healed(self) -> bool:
         return self.uow.database["healed"].find_one() is not None
+
+
+class GammaService:
+    """A second subscriber, which comes later."""
+
+    name = "gamma"
+
+    uow = UnitOfWork(counters=Counters)
+
+    @subscribe(ThingHappened)
+    def note(self, event: ThingHappened) -> None:
+        counter = self.uow.counters.find("counter")
+        if counter is None:
+            counter = Counter("counter")
+            self.uow.counters.track_new(counter)
+        counter.applied.append(event.thing_id)
+        self.uow.counters.save(counter)
 
 
 def _burn(seconds: float) -> None:

@@ -7,3 +7,5 @@ PUBLISHERS = ("alpha",)
 SUBSCRIPTION = Subscription("beta", "count", ThingHappened)
 SUBSCRIPTIONS = [SUBSCRIPTION]
 QUEUE = SUBSCRIPTION.queue
+LATER = Subscription("gamma", "note", ThingHappened)
+"""Of a service that alpha and beta were deployed without."""
