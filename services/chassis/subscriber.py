@@ -121,10 +121,12 @@ class _Batch:
         self.service, self.handler, self.idempotent, self.batch = service, handler, idempotent, batch
         self.uow: Work = service.uow
         self.name, self.queue, self.outage = subscriber.label, subscriber.queue, subscriber.outage
-        self.parking = subscriber.storage.parking
+        self.parking, self.event = subscriber.storage.parking, subscriber.event
         self.outcomes: list[Outcome] = []
         self.failing: set[str] = set()
         """Aggregates with a failure in this batch, which has no row yet."""
+        self.given: set[int] = set()
+        """Tags of messages whose event the handler has had in its hands."""
         # Its inbox rows would clash with those of a first run, which most messages do not have.
         self.optimistic = not any(delivery.redelivered for delivery in batch)
 
@@ -228,9 +230,16 @@ class _Batch:
         envelope = delivery.envelope
         telemetry.enter(telemetry.Trace(envelope.correlation_id, envelope.id, envelope.traceparent))
         self.uow.sequence = envelope.sequence
-        self.handler(self.service, delivery.event)
+        self.handler(self.service, self._untouched(delivery))
         if not self.idempotent:
             self.uow.insert(INBOX, {"_id": self._key(envelope), "at": now()})
+
+    def _untouched(self, delivery: Delivery) -> Event | None:
+        """What an earlier run has done to the event, say to a list in it, is not for this one."""
+        if delivery.tag in self.given:
+            return self.event.model_validate(orjson.loads(delivery.body))
+        self.given.add(delivery.tag)
+        return delivery.event
 
     def _handled(self, batch: list[Delivery]) -> set[str]:
         """Event ids that the inbox knows. The first try does without: its inbox rows would clash."""
@@ -328,7 +337,7 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         copies = [self.copy(delivery, outcome) for delivery, outcome in zip(done, outcomes, strict=True) if outcome]
         self.hand_over(copies, batch[0].generation)
         crashpoint("before_ack")
-        self.waiting.extendleft(reversed(batch[len(done) :]))
+        self.waiting.extendleft(replace(again, event=None) for again in reversed(batch[len(done) :]))
         self.acknowledge(done)
         telemetry.HANDLED.labels(self.label, "ok").inc(outcomes.count(None))
         telemetry.SECONDS.labels(self.label).observe(time.monotonic() - self.started)

@@ -56,6 +56,26 @@ def test_body_and_headers_reach_each_attempt_and_the_dead_letters_unchanged(pair
     assert attempts == [("poison", ["中文", "\t"], ["c", "same"], 1)] * TRIES
 
 
+@contextmanager
+def gathered(pair: Pair) -> Iterator[None]:
+    """What is published in here is handled as one batch."""
+    with pair.beta.held_at("before_ack") as wait_held:
+        publish_events(pair, [envelope("first", "first", counter="another")])
+        wait_held()
+        yield
+        eventually(lambda: pair.depth() == 0, what="the messages are in hand")
+
+
+def test_what_the_first_attempt_changes_does_not_reach_the_next(pair: Pair) -> None:
+    """Neither the second in this process, after the batch has failed, nor that of the copy."""
+    meddle = envelope("m", "m", note="meddle")
+    with gathered(pair):
+        publish(pair, {**meddle.headers(), PREFIX + "correlationid": "c"}, meddle.data)
+        publish_events(pair, [envelope("n", "n")])
+    settled(pair, "m", "n")
+    assert [(one["tags"], one["trace"]) for one in seen(pair, "m")] == [([], ["c", "m"])] * 3
+
+
 FORGED: list[dict[str, Any]] = [
     {"attempt": -1},
     {"attempt": 1000},
