@@ -22,7 +22,6 @@ class Pair(World):
 
     def begin(self, broker: Broker) -> None:
         self.broker = broker
-        self.vhost = self.amqp_uri.rpartition("/")[2]
         self.links: dict[str, Proxy] = {}
         self.ports: dict[str, int] = {}
         self.running: dict[str, Sample] = {}

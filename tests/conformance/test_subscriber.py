@@ -12,18 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import amqp
 import pytest
 
 from services.chassis.messages import PREFIX
 from services.chassis.parking import PARKING
 from services.chassis.subscriber import MAX_BODY
-from services.chassis.topology import DEAD_SUFFIX, dead_lettered
+from services.chassis.topology import DEAD_SUFFIX, dead_lettered, retry_queue
 from tests.conformance.conftest import Pair
 from tests.support.failpoints import failing
 from tests.support.processes import CONSUMES, World, eventually
 from tests.support.topology import QUEUE
-from tests.support.wire import channel_of, dead_letters, envelope, publish, publish_events, the_dead
+from tests.support.wire import channel_of, dead_letters, envelope, full, publish, publish_events, the_dead
 
 TRIES = 4
 """Of a message: the first, and one after each delay."""
@@ -97,23 +96,8 @@ def test_only_our_own_counter_counts_attempts_and_it_is_not_believed_beyond_its_
     assert all(len(seen(pair, f"forged-{n}")) >= TRIES for n in range(len(FORGED))), "a batch that fails is one more"
 
 
-@contextmanager
-def full(pair: Pair, queue: str) -> Iterator[None]:
-    """The broker takes no more into a retry level: what is there stays, since it is to go to no queue."""
-    policy = f"/policies/{pair.vhost}/full"
-    with pair.management() as client, channel_of(pair) as channel:
-        for _ in range(3):
-            channel.basic_publish(amqp.Message(b"", delivery_mode=2), queue, "nowhere")
-        limits = {"pattern": f"^{queue}$", "apply-to": "queues", "definition": {"max-length": 1}}
-        client.put(policy, json=limits).raise_for_status()
-        try:
-            yield
-        finally:
-            client.delete(policy).raise_for_status()
-
-
 def test_a_retry_copy_that_the_broker_refuses_is_offered_again_without_a_hot_loop(pair: Pair) -> None:
-    with full(pair, "retry.0.2s"):
+    with full(pair, pair.broker, retry_queue(0.2)):
         publish_events(pair, [envelope("refused", "refused", note="once")])
         offered = time.monotonic()
         eventually(lambda: len(pair.beta.logged("link cut", "a copy was not taken")) >= 3, what="it is offered again")

@@ -227,37 +227,6 @@ def test_500_events_on_one_hot_account_from_4_replicas_all_arrive_none_dead(worl
 # -- 8 ------------------------------------------------------------------------------------------------
 
 
-def test_a_stop_lets_running_handlers_finish_and_requeues_the_rest(world: World) -> None:
-    beta = world.start("beta").wait_started()
-    slow = envelope("slow", "slow", note="slow:3")
-    publish(world, slow.headers(), slow.data)
-    eventually(lambda: world.attempts("slow"))
-    for n in range(5):
-        waiting = envelope(f"waiting-{n}", f"waiting-{n}")
-        publish(world, waiting.headers(), waiting.data)
-    eventually(lambda: world.depth() == 0, what="prefetched")
-    assert beta.stop() == 0
-    assert world.applied() == ["slow"], "the running handler finished"
-    eventually(lambda: world.depth() == 5, what="the rest is in the queue again")
-    world.start("beta").wait_started()
-    eventually(lambda: len(world.applied()) == 6)
-    assert len(world.attempts("slow")) == 1
-
-
-def test_a_stop_answers_running_calls_and_leaves_the_others_to_the_next_replica(world: World) -> None:
-    alpha = world.start("alpha").wait_started()
-    answers: list[Any] = []
-    caller = threading.Thread(target=lambda: answers.append(world.call("alpha.slow", seconds=2.0)))
-    caller.start()
-    time.sleep(0.5)
-    assert alpha.stop() == 0
-    caller.join()
-    assert answers == [{"slept": 2.0}]
-
-
-# -- 9 ------------------------------------------------------------------------------------------------
-
-
 def test_a_publish_on_a_dead_link_ends_within_5_seconds_and_recovers(world: World) -> None:
     proxy, uri = Proxy.before(world.amqp_uri)
     with channel_of(world) as channel:

@@ -148,6 +148,16 @@ class World:
     def unsent(self) -> int:
         return int(self.database("alpha")["things"].count_documents({"outbox_since": {"$exists": True}}))
 
+    @property
+    def vhost(self) -> str:
+        return self.amqp_uri.rpartition("/")[2]
+
     def depth(self, queue: str = QUEUE) -> int:
+        return int(self._declared(queue).message_count)
+
+    def consumers(self, queue: str) -> int:
+        return int(self._declared(queue).consumer_count)
+
+    def _declared(self, queue: str) -> Any:
         with Connection(self.amqp_uri) as connection:
-            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+            return connection.default_channel.queue_declare(queue, passive=True)

@@ -12,8 +12,9 @@ from kombu import Connection
 from services.chassis.clock import now
 from services.chassis.dead import DeadLetter, DeadLetters
 from services.chassis.messages import Envelope
-from services.chassis.topology import DEAD_SUFFIX
-from tests.support.processes import World, eventually
+from services.chassis.topology import DEAD_SUFFIX, RPC_EXCHANGE
+from tests.support.processes import ACTOR, World, eventually
+from tests.support.servers import Broker, management
 from tests.support.topology import QUEUE
 
 
@@ -27,16 +28,36 @@ def publish(world: World, headers: dict[str, Any], body: bytes, key: str = QUEUE
     _publish(world, [amqp.Message(body, application_headers=headers, **properties)], key)
 
 
+def request(world: World, method: str, **kwargs: Any) -> None:
+    """A call whose caller does not wait for the answer, in the queue when this returns."""
+    body = json.dumps({"args": [], "kwargs": {"actor": ACTOR, **kwargs}}).encode()
+    _publish(world, [amqp.Message(body, application_headers={"timeout": "30"})], method, RPC_EXCHANGE)
+
+
 def publish_events(world: World, events: Iterable[Envelope], queue: str = QUEUE) -> None:
     """In this order, as the relay would."""
     _publish(world, [amqp.Message(e.data, application_headers=e.headers(), message_id=e.id) for e in events], queue)
 
 
-def _publish(world: World, messages: list[amqp.Message], queue: str) -> None:
+def _publish(world: World, messages: list[amqp.Message], key: str, exchange: str = "") -> None:
     with channel_of(world) as channel:
         channel.confirm_select()
         for message in messages:  # without a confirm a closing channel may take some with it
-            channel.basic_publish_confirm(message, "", queue)
+            channel.basic_publish_confirm(message, exchange, key)
+
+
+@contextmanager
+def full(world: World, broker: Broker, queue: str) -> Iterator[None]:
+    """The broker takes no more into a retry level: what is there stays, since it is to go to no queue."""
+    policy = f"/policies/{world.vhost}/full"
+    with management(broker) as client:
+        _publish(world, [amqp.Message(b"", delivery_mode=2) for _ in range(3)], "nowhere", queue)
+        limits = {"pattern": f"^{queue}$", "apply-to": "queues", "definition": {"max-length": 1}}
+        client.put(policy, json=limits).raise_for_status()
+        try:
+            yield
+        finally:
+            client.delete(policy).raise_for_status()
 
 
 def envelope(id: str, thing: str, sequence: int = 1, **data: Any) -> Envelope:
