@@ -23,6 +23,8 @@ from deploy.topology import PUBLISHERS, subscriptions  # noqa: E402
 from services.chassis.settings import settings  # noqa: E402
 from services.chassis.telemetry import configure_logging, logger  # noqa: E402
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 def main(name: str) -> int:
     return run(service_class(name), container_config)
@@ -38,8 +40,7 @@ def run(service: Any, config: Callable[[], dict[str, Any]]) -> int:
     configure_logging(service.name, configuration.log_level)
     container = ServiceContainer(service, config())
     container.start()  # until here a signal ends the process at once: nothing runs that could be drained
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: eventlet.spawn_n(drain, container))
+    on_signal(lambda: eventlet.spawn_n(drain, container))
     logger().info("started", service=service.name, replica=configuration.replica)
     container.wait()
     return 0
@@ -58,6 +59,18 @@ def container_config() -> dict[str, Any]:
         "publishers": PUBLISHERS,
         "subscriptions": subscriptions(),
     }
+
+
+def on_signal(stop: Callable[[], None]) -> None:
+    """The first counts; another would close what is being closed."""
+
+    def first(_number: int, _frame: Any) -> None:
+        for number in SIGNALS:
+            signal.signal(number, lambda _number, _frame: None)
+        stop()
+
+    for number in SIGNALS:
+        signal.signal(number, first)
 
 
 def drain(container: ServiceContainer) -> None:

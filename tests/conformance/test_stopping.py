@@ -62,6 +62,20 @@ def test_a_handler_that_takes_too_long_is_given_up_and_its_message_delivered_aga
     assert len(world.attempts("endless")) == 2
 
 
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_a_second_signal_changes_nothing(world: World, second: signal.Signals) -> None:
+    beta = world.start("beta").wait_started()
+    publish_events(world, [envelope("slow", "slow", note="slow:2")])
+    eventually(lambda: world.attempts("slow"))
+    beta.signal(signal.SIGTERM)
+    beta.signal(second)
+    time.sleep(0.5)  # while the first is being obeyed
+    beta.signal(second)
+    assert beta.wait_exit() == 0
+    assert not beta.logged("Traceback"), beta.log.read_text()
+    assert world.applied() == ["slow"] and world.depth() == 0 and len(world.attempts("slow")) == 1
+
+
 @pytest.fixture
 def link(world: World) -> Iterator[tuple[Proxy, str]]:
     proxy, uri = Proxy.before(world.amqp_uri)
