@@ -56,7 +56,10 @@ class Pair(World):
         with channel_of(self) as channel:
             for queue in (QUEUE, QUEUE + DEAD_SUFFIX, *RETRY_QUEUES):
                 channel.queue_purge(queue)
-        for name in ("counters", "attempts", "parking", "healed"):
+        eventually(lambda: self.unsent() == 0, what="the outbox is empty")
+        for name in ("things", "idempotency"):
+            self.database("alpha")[name].delete_many({})
+        for name in ("counters", "attempts", "parking", "healed", "inbox"):
             self.database("beta")[name].delete_many({})
 
     def management(self) -> httpx.Client:

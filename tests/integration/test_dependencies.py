@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 import pytest
 from kombu import Connection
@@ -13,18 +12,13 @@ from deploy.local.servers import RabbitMQ, free_port
 from deploy.reference.rpc import Away, Call, RpcClient
 from services.chassis.topology import DEAD_SUFFIX, EVENT_LOG, dead_lettered
 from services.contracts.errors import Unavailable
-from tests.support.processes import ACTOR, CONSUMES, Sample, World, eventually
+from tests.support.processes import ACTOR, CONSUMES, World, eventually
 from tests.support.proxy import Proxy
 from tests.support.topology import QUEUE
-from tests.support.wire import channel_of, envelope, metric, publish_events
+from tests.support.wire import channel_of, commit_beneath, envelope, metric, publish_events
 
 AT_ONCE = 0.1  # seconds
 HEALED = 10.0  # seconds
-
-
-def logged(sample: Sample, *words: str) -> list[str]:
-    """Lines with all the words."""
-    return [line for line in sample.log.read_text().splitlines() if all(word in line for word in words)]
 
 
 def timed_answer(world: World) -> tuple[str, float]:
@@ -71,7 +65,7 @@ def test_a_handler_that_computes_for_longer_than_the_heartbeat_has_its_effect_on
     eventually(lambda: "next" in world.applied())
     eventually(lambda: world.depth() == 0)
     assert sorted(world.applied()) == ["long", "next"]
-    assert logged(beta, '"link":"consumer"', "link lost") or logged(beta, '"link":"consumer"', "link cut")
+    assert beta.logged('"link":"consumer"', "link lost") or beta.logged('"link":"consumer"', "link cut")
     assert len(world.attempts("long")) == 1, "the redelivered one is known by the inbox before it runs"
     assert beta.alive
 
@@ -82,7 +76,7 @@ def test_a_deleted_queue_is_declared_again_and_the_log_says_what_may_be_lost(wor
     with channel_of(world) as channel:
         channel.queue_delete(QUEUE)
     eventually(lambda: beta.log.read_text().count(CONSUMES) == 2, what="the consumer goes on")
-    (line,) = logged(beta, "queue deleted")
+    (line,) = beta.logged("queue deleted")
     assert QUEUE in line and EVENT_LOG in line
     world.call("alpha.add", command={"id": "after"})
     eventually(lambda: world.applied() == ["after"])
@@ -123,7 +117,7 @@ def test_a_queue_with_other_arguments_is_named_once_and_used_as_it_is(world: Wor
     beta, alpha = world.start("beta"), world.start("alpha")
     beta.wait_started()
     alpha.wait_started()
-    (line,) = logged(beta, "other arguments")
+    (line,) = beta.logged("other arguments")
     assert QUEUE in line and "x-delivery-limit" in line and '"level":"error"' in line
     world.call("alpha.add", command={"id": "one"})
     eventually(lambda: world.applied() == ["one"])
@@ -134,8 +128,8 @@ def test_a_retry_level_with_other_arguments_is_refused_with_one_line_a_try_and_n
     with channel_of(world) as channel:
         channel.queue_declare("retry.0.2s", durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
     beta = world.start("beta")
-    eventually(lambda: len(logged(beta, "broker refuses", '"link":"publisher"')) >= 2, what="it tries again")
-    (first, second, *_) = logged(beta, "broker refuses", '"link":"publisher"')
+    eventually(lambda: len(beta.logged("broker refuses", '"link":"publisher"')) >= 2, what="it tries again")
+    (first, second, *_) = beta.logged("broker refuses", '"link":"publisher"')
     assert "retry.0.2s" in first and "inequivalent arg" in first
     assert _seconds_between(first, second) > 4 and beta.alive
     with channel_of(world) as channel:
@@ -167,24 +161,15 @@ def test_a_revoked_permission_is_named_without_a_spin_and_the_outbox_holds_the_e
     alpha, _ = (world.start("alpha", AMQP_URI=uri, SIDAN_METRICS_PORT=str(p)).wait_started() for p in ports)
     grant(rabbitmq, world, user, "^$")
     rabbitmq.ctl("close_all_user_connections", user, "the test revokes")
-    eventually(lambda: len(logged(alpha, "broker refuses", '"link":"publisher"')) >= 2, what="it tries again")
-    (first, second, *_) = logged(alpha, "broker refuses", '"link":"publisher"')
+    eventually(lambda: len(alpha.logged("broker refuses", '"link":"publisher"')) >= 2, what="it tries again")
+    (first, second, *_) = alpha.logged("broker refuses", '"link":"publisher"')
     assert "ACCESS_REFUSED" in first
     assert _seconds_between(first, second) > 4 and alpha.alive
-    add_beneath(world, "held")
+    commit_beneath(world, "held")  # it cannot be called while it has no broker
     eventually(lambda: all(metric(port, "sidan_outbox_oldest_seconds") > 1 for port in ports), what="both tell")
     grant(rabbitmq, world, user, ".*")
     eventually(lambda: world.applied() == ["held"])
     eventually(lambda: all(metric(port, "sidan_outbox_oldest_seconds") == 0 for port in ports))
-
-
-def add_beneath(world: World, id: str) -> None:
-    """As alpha would; it cannot be called while it has no broker."""
-    event = envelope(id, id)
-    row = {"id": event.id, "type": event.type, "source": event.source, "subject": id, "time": event.time}
-    row |= {"sequence": 1, "site": event.site, "data": event.data}
-    document: dict[str, Any] = {"_id": id, "version": 1, "counter": "counter", "touched": 0}
-    world.database("alpha")["things"].insert_one({**document, "outbox": [row], "outbox_since": event.time})
 
 
 def _seconds_between(*lines: str) -> float:

@@ -1,33 +1,21 @@
 """What the chassis promises, each promise under its own name, against real servers."""
 
-import asyncio
-import json
-import subprocess
-import sys
 import threading
 import time
 from itertools import pairwise
 from typing import Any
 
-import amqp
 import httpx
 import pytest
 
 from deploy.local.servers import free_port
 from deploy.reference.rpc import Away, Refused
-from gateway.rpc import RpcClient
 from services.chassis.messages import PREFIX
-from services.chassis.telemetry import Trace
 from services.chassis.topology import DEAD_SUFFIX, UNROUTED
-from services.contracts.errors import Unavailable
-from tests.support.processes import ACTOR, ROOT, World, eventually
-from tests.support.proxy import Proxy
-from tests.support.servers import Broker
+from tests.support.processes import World, eventually
 from tests.support.system import Events
 from tests.support.topology import QUEUE
 from tests.support.wire import channel_of, dead_letters, envelope, publish, publish_events, the_dead
-
-CONFIRM_DEADLINE = 5.0  # seconds
 
 
 def add(world: World, id: str, **more: Any) -> None:
@@ -227,54 +215,6 @@ def test_500_events_on_one_hot_account_from_4_replicas_all_arrive_none_dead(worl
 # -- 8 ------------------------------------------------------------------------------------------------
 
 
-def test_a_publish_on_a_dead_link_ends_within_5_seconds_and_recovers(world: World) -> None:
-    proxy, uri = Proxy.before(world.amqp_uri)
-    with channel_of(world) as channel:
-        channel.queue_declare("probe", durable=True, auto_delete=False)
-    command = [sys.executable, "-W", "ignore", "-m", "tests.support.publish_probe", uri]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as probe:
-        assert probe.stdin and probe.stdout
-        lines = probe.stdout
-
-        def answer() -> Any:
-            return json.loads(next(line for line in lines if line.startswith("{")))
-
-        def attempt() -> Any:
-            probe.stdin.write("probe\n")  # type: ignore[union-attr]
-            probe.stdin.flush()  # type: ignore[union-attr]
-            return answer()
-
-        assert answer()["ready"]
-        assert attempt()["confirmed"]
-        proxy.mode = "blackhole"
-        lost = attempt()
-        assert not lost["confirmed"] and lost["seconds"] < CONFIRM_DEADLINE + 0.5
-        proxy.mode = "pass"
-        eventually(lambda: attempt()["confirmed"], seconds=10)
-        probe.kill()
-    proxy.close()
-
-
-def test_a_publish_on_a_blocked_link_ends_within_5_seconds_and_the_outbox_holds_the_event(
-    world: World, broker: Broker
-) -> None:
-    world.start("beta").wait_started()
-    alpha = world.start("alpha").wait_started()
-    broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
-    try:
-        # The broker takes no request from a link that publishes, so the state is changed beneath the service.
-        waiting = envelope("while-blocked", "blocked")
-        row = {"id": waiting.id, "type": waiting.type, "source": waiting.source, "subject": "blocked"}
-        row |= {"time": waiting.time, "sequence": 1, "site": waiting.site, "data": waiting.data}
-        document = {"_id": "blocked", "version": 1, "counter": "counter", "touched": 0}
-        world.database("alpha")["things"].insert_one({**document, "outbox": [row], "outbox_since": waiting.time})
-        eventually(lambda: "not confirmed" in alpha.log.read_text(), seconds=12, what="the publish gave up")
-        assert world.unsent() == 1 and alpha.alive
-    finally:
-        broker.ctl("set_vm_memory_high_watermark", "0.4")
-    eventually(lambda: world.applied() == ["blocked"])
-
-
 def test_a_service_tells_how_it_is_and_what_it_measures(world: World) -> None:
     port = free_port()
     world.start("alpha", SIDAN_METRICS_PORT=str(port)).wait_started()
@@ -286,64 +226,6 @@ def test_a_service_tells_how_it_is_and_what_it_measures(world: World) -> None:
     metrics = httpx.get(f"{address}/metrics", trust_env=False).text
     assert 'sidan_handled_total{entrypoint="alpha.add",outcome="ok"} 1.0' in metrics
     assert "sidan_outbox_published_total 1.0" in metrics
-
-
-def test_a_call_on_a_dead_link_ends_within_5_seconds_and_recovers(world: World) -> None:
-    proxy, uri = Proxy.before(world.amqp_uri)
-    world.start("alpha").wait_started()
-    add(world, "one")
-
-    async def scenario() -> tuple[float, Any]:
-        client = RpcClient(uri)
-        await client.start()
-        arguments = {"actor": ACTOR, "id": "one"}
-        trace = Trace("test")
-        while not client.connected:
-            await asyncio.sleep(0.05)
-        assert await client.call("alpha.thing", arguments, trace) == {"touched": 0}
-        proxy.mode = "blackhole"
-        started = time.monotonic()
-        with pytest.raises(Unavailable):
-            await client.call("alpha.thing", arguments, trace)
-        took = time.monotonic() - started
-        proxy.mode = "pass"
-        until = time.monotonic() + 30
-        while True:
-            try:
-                answer = await client.call("alpha.thing", arguments, trace)
-                break
-            except Unavailable:
-                assert time.monotonic() < until
-                await asyncio.sleep(0.2)
-        await client.stop()
-        return took, answer
-
-    took, answer = asyncio.run(scenario())
-    assert took < 5 and answer == {"touched": 0}
-    proxy.close()
-
-
-BAD_REQUESTS: list[dict[str, Any]] = [
-    {"body": b"{}", "headers": {}},
-    {"body": b"not json", "headers": {}},
-    {"body": b'{"args": [], "kwargs": []}', "headers": {}},
-    {"body": b'{"args": [], "kwargs": {}}', "headers": {"timeout": "soon"}},
-    {"body": b'{"args": [], "kwargs": {"actor": {"$ne": null}}}', "headers": {}},
-    {"body": b"[" * 50_000, "headers": {}},
-]
-
-
-def test_one_bad_rpc_message_kills_nobody(world: World) -> None:
-    alpha = world.start("alpha").wait_started()
-    with channel_of(world) as channel:
-        for bad in BAD_REQUESTS:
-            for method in ("alpha.add", "alpha.no_such_method"):
-                message = amqp.Message(bad["body"], application_headers=bad["headers"])
-                channel.basic_publish(message, "nameko-rpc", method)
-    add(world, "still-there")
-    with pytest.raises(Refused, match="NotFound"):
-        world.call("alpha.no_such_method")
-    assert alpha.alive
 
 
 def test_forged_and_foreign_headers_are_not_passed_on(world: World) -> None:

@@ -76,13 +76,13 @@ class Sample:
         return [line for line in self.log.read_text().splitlines() if all(word in line for word in words)]
 
     @contextmanager
-    def held_at(self, point: str, whole: bool = False) -> Iterator[Callable[[], None]]:
+    def held_at(self, point: str, whole: bool = False) -> Iterator[Callable[..., None]]:
         """Whoever comes to that crash point waits there, or with ``whole`` the process with him.
 
-        Gives a function that returns when somebody has come.
+        Gives a function that returns when somebody has come, or as many as its argument says.
         """
         with holds.held(self._holds, point, whole) as hold:
-            yield lambda: holds.wait_reached(hold)
+            yield lambda times=1: holds.wait_reached(hold, times)
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

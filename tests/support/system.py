@@ -296,6 +296,9 @@ class Events:
         """The facts of an aggregate, as they came."""
         return [fact for fact, headers, _ in self._seen if headers["cloudEvents_subject"] == subject]
 
+    def ids(self) -> list[str]:
+        return [headers["cloudEvents_id"] for _, headers, _ in self._seen]
+
     def __len__(self) -> int:
         return len(self._seen)
 
