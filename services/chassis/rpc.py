@@ -55,7 +55,7 @@ def command(model: type[BaseModel] | None = None) -> Callable[[Method], Any]:
         parameters = _parameters(method)
 
         @wraps(method)
-        def run(service: Any, actor: Any, command: Any = None, idempotency: Any = None, **target: Any) -> Any:
+        def run(service: Any, /, actor: Any = None, command: Any = None, idempotency: Any = None, **target: Any) -> Any:
             arguments = {"actor": _actor(actor), **_target(target, parameters)}
             if model is not None:
                 arguments["command"] = _validated(model, command)
@@ -73,7 +73,7 @@ def query(method: Method) -> Any:
     parameters = _parameters(method)
 
     @wraps(method)
-    def run(service: Any, actor: Any, **target: Any) -> Any:
+    def run(service: Any, /, actor: Any = None, **target: Any) -> Any:
         with pymongo.timeout(_seconds_left(service)):
             return method(service, actor=_actor(actor), **_target(target, parameters))
 
@@ -111,9 +111,12 @@ def _target(target: dict[str, Any], parameters: dict[str, bool]) -> dict[str, An
 
 
 def _idempotency(given: Any, actor: Actor) -> Idempotency | None:
-    if not given:
-        return None
-    return Idempotency(f"{actor.id}:{given['key']}", given["fingerprint"])
+    match given:
+        case None:
+            return None
+        case {"key": str(key), "fingerprint": str(fingerprint)}:
+            return Idempotency(f"{actor.id}:{key}", fingerprint)
+    raise Malformed()
 
 
 def _seconds_left(service: Any) -> float:

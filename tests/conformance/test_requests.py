@@ -196,7 +196,19 @@ BAD_BODIES = [
     b"null",
     b"[" * 50_000,
     b'{"args": [], "kwargs": []}',
+    b'{"args": [], "kwargs": {}}',
     b'{"args": [], "kwargs": {"actor": {"$ne": null}}}',
+    b'{"args": [], "kwargs": {"service": 1}}',
+]
+BAD_ARGUMENTS: list[dict[str, Any]] = [
+    {"service": 1},
+    {"where": {"$gt": ""}},
+    {"idempotency": "k"},
+    {"idempotency": {"key": "k"}},
+    {"idempotency": {"key": {"$gt": ""}, "fingerprint": "f"}},
+    {"command": None},
+    {"command": {"id": {"$gt": ""}}},
+    {"command": {"id": "x", "unknown": 1}},
 ]
 
 
@@ -214,6 +226,12 @@ def test_a_wrong_deadline_does_no_harm(pair: Pair, timeout: Any) -> None:
 def test_an_unknown_method_is_answered_as_such(pair: Pair) -> None:
     for method in ("no_such_method", "__init__", "uow", ""):
         assert problem(pair, call_body(actor=ACTOR), f"alpha.{method}") == "NotFound"
+
+
+@pytest.mark.parametrize("wrong", BAD_ARGUMENTS, ids=str)
+def test_a_wrong_argument_is_answered_as_such_and_changes_nothing(pair: Pair, wrong: dict[str, Any]) -> None:
+    body = call_body(**{"actor": ACTOR, "command": {"id": "x"}, **wrong})
+    assert problem(pair, body) in ("Malformed", "Invalid") and things(pair) == set()
 
 
 def test_a_wrong_target_of_a_query_is_answered_as_such(pair: Pair) -> None:
