@@ -75,6 +75,7 @@ def on_signal(stop: Callable[[], None]) -> None:
 
 def drain(container: ServiceContainer) -> None:
     """Let running handlers finish, but not for ever; the broker keeps what did not start."""
+    logger().info("stopping")
     with eventlet.Timeout(settings().drain_seconds, False):
         container.stop()
         return

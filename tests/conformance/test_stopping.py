@@ -27,6 +27,12 @@ def stopped_after(sample: Sample) -> float:
     return time.monotonic() - asked
 
 
+def ask_to_stop(sample: Sample) -> None:
+    """It has begun to stop when this returns."""
+    sample.signal(signal.SIGTERM)
+    eventually(lambda: sample.logged("stopping"))
+
+
 def settled(world: World, *things: str) -> None:
     """Another process handles what is left; each has had its one effect."""
     world.start("beta")
@@ -40,16 +46,17 @@ def settled(world: World, *things: str) -> None:
 
 def test_a_stop_lets_the_running_handler_finish_and_returns_the_backlog(world: World) -> None:
     beta = world.start("beta").wait_started()
-    publish_events(world, [envelope("slow", "slow", note="slow:2")])
-    eventually(lambda: world.attempts("slow"))
     backlog = [f"waiting-{n}" for n in range(30)]
-    publish_events(world, [envelope(id, id) for id in backlog])
-    eventually(lambda: world.depth() == 0, what="all is in its hands")
-    stopped_after(beta)
-    assert world.applied() == ["slow"]
+    with beta.held_at("before_commit") as wait_held:
+        publish_events(world, [envelope("running", "running")])
+        wait_held()
+        publish_events(world, [envelope(id, id) for id in backlog])
+        eventually(lambda: world.depth() == 0, what="all is in its hands")
+        ask_to_stop(beta)
+    assert beta.wait_exit() == 0 and world.applied() == ["running"]
     eventually(lambda: world.depth() == len(backlog), what="the rest is in the queue again, and only the rest")
-    settled(world, "slow", *backlog)
-    assert len(world.attempts("slow")) == 1
+    settled(world, "running", *backlog)
+    assert len(world.attempts("running")) == 1
 
 
 def test_a_handler_that_takes_too_long_is_given_up_and_its_message_delivered_again(world: World) -> None:
@@ -65,15 +72,14 @@ def test_a_handler_that_takes_too_long_is_given_up_and_its_message_delivered_aga
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
 def test_a_second_signal_changes_nothing(world: World, second: signal.Signals) -> None:
     beta = world.start("beta").wait_started()
-    publish_events(world, [envelope("slow", "slow", note="slow:2")])
-    eventually(lambda: world.attempts("slow"))
-    beta.signal(signal.SIGTERM)
-    beta.signal(second)
-    time.sleep(0.5)  # while the first is being obeyed
-    beta.signal(second)
+    with beta.held_at("before_commit") as wait_held:
+        publish_events(world, [envelope("running", "running")])
+        wait_held()
+        ask_to_stop(beta)
+        beta.signal(second)
     assert beta.wait_exit() == 0
-    assert not beta.logged("Traceback"), beta.log.read_text()
-    assert world.applied() == ["slow"] and world.depth() == 0 and len(world.attempts("slow")) == 1
+    assert len(beta.logged("stopping")) == 1 and not beta.logged("Traceback"), beta.log.read_text()
+    assert world.applied() == ["running"] and world.depth() == 0 and len(world.attempts("running")) == 1
 
 
 @pytest.fixture
@@ -89,14 +95,17 @@ def test_a_stop_while_the_broker_is_away_ends_and_the_effect_is_one(
 ) -> None:
     proxy, uri = link
     beta = world.start("beta", AMQP_URI=uri).wait_started()
-    publish_events(world, [envelope("slow", "slow", note="slow:1")])
-    eventually(lambda: world.attempts("slow"))
-    proxy.mode = how
-    assert stopped_after(beta) < 1 + 2 * AT_ONCE
-    assert world.applied() == ["slow"], "the handler was let finish"
+    with beta.held_at("before_commit") as wait_held:
+        publish_events(world, [envelope("running", "running")])
+        wait_held()
+        proxy.mode = how
+        ask_to_stop(beta)
+    asked = time.monotonic()
+    assert beta.wait_exit() == 0 and time.monotonic() - asked < 2 * AT_ONCE
+    assert world.applied() == ["running"], "the handler was let finish"
     proxy.mode = "reset"  # now the broker knows too
-    settled(world, "slow")
-    assert len(world.attempts("slow")) == 1
+    settled(world, "running")
+    assert len(world.attempts("running")) == 1
 
 
 def test_a_stop_in_an_outage_returns_what_is_in_hand(world: World) -> None:
