@@ -1,4 +1,4 @@
-"""A publisher and a subscriber that the tests of a module share; each test finds them running and idle."""
+"""A publisher and a subscriber that the tests share; each finds them running and idle."""
 
 import secrets
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ class Pair(World):
             link.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def running_pair(broker: Broker, mongodb: MongoDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with virtual_host(broker) as uri:
         pair = Pair(uri, mongodb.uri, f"t{secrets.token_hex(3)}_", tmp_path_factory.mktemp("pair"))

@@ -4,6 +4,7 @@ Failing messages and outages as such: ``tests/integration/test_failing_messages.
 at the broker: ``test_dependencies.py`` there.
 """
 
+import json
 import pickle
 import signal
 import time
@@ -227,18 +228,20 @@ def test_an_empty_body_is_a_dead_letter_at_once(pair: Pair) -> None:
 
 def test_a_content_type_is_not_believed(pair: Pair, tmp_path: Path) -> None:
     """JSON is read whatever it is called, and nothing else is, least of all a pickle."""
-    event = envelope("json", "json")
+    event = envelope("json", "json", note="中文")
+    body = json.dumps(json.loads(event.data), ensure_ascii=False).encode()
     for n, (kind, encoding) in enumerate(
         [("text/plain", "utf-8"), ("x/y", "gzip"), ("", "binary"), ("中文", "latin-1")]
     ):
         headers = {**event.headers(), PREFIX + "id": f"json-{n}"}
-        publish(pair, headers, event.data, content_type=kind, content_encoding=encoding)
+        publish(pair, headers, body, content_type=kind, content_encoding=encoding)
     harm = tmp_path / "harm"
     pickled = pickle.dumps(Harm(harm))
     for kind in ("application/x-python-serialize", "application/json"):
         publish(pair, event.headers(), pickled, content_type=kind, content_encoding="binary")
     assert all("unreadable" in letter.reason for letter in the_dead(pair, 2))
     eventually(lambda: pair.applied() == ["json"] * 4)
+    assert {one["note"] for one in seen(pair, "json")} == {"中文"}
     assert not harm.exists()
 
 
