@@ -105,6 +105,7 @@ def test_a_request_is_not_run_again_after_its_link_was_lost(pair: Pair) -> None:
         request(pair, "alpha.touch", command={"id": "once"})
         wait_held()
         pair.reset("alpha")
+        eventually(lambda: pair.depth("rpc-alpha") == 0)
     eventually(lambda: touched(pair, "once") == 1)
     pair.call("alpha.touch", command={"id": "once"})
     assert touched(pair, "once") == 2

@@ -54,6 +54,7 @@ def test_a_stop_lets_the_running_handler_finish_and_returns_the_backlog(world: W
         eventually(lambda: world.depth() == 0, what="all is in its hands")
         ask_to_stop(beta)
     assert beta.wait_exit() == 0 and world.applied() == ["running"]
+    assert not any(map(world.attempts, backlog)), "nothing else was begun"
     eventually(lambda: world.depth() == len(backlog), what="the rest is in the queue again, and only the rest")
     settled(world, "running", *backlog)
     assert len(world.attempts("running")) == 1
