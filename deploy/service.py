@@ -10,7 +10,6 @@ import eventlet  # noqa: E402
 
 eventlet.monkey_patch()
 
-import importlib  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable  # noqa: E402
@@ -19,7 +18,7 @@ from typing import Any  # noqa: E402
 from nameko.containers import ServiceContainer  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
-from deploy.topology import PUBLISHERS, subscriptions  # noqa: E402
+from deploy.topology import PUBLISHERS, service_class, subscriptions  # noqa: E402
 from services.chassis.settings import settings  # noqa: E402
 from services.chassis.telemetry import configure_logging, logger  # noqa: E402
 
@@ -44,12 +43,6 @@ def run(service: Any, config: Callable[[], dict[str, Any]]) -> int:
     logger().info("started", service=service.name, replica=configuration.replica)
     container.wait()
     return 0
-
-
-def service_class(name: str) -> type:
-    module = importlib.import_module(f"services.{name}.service")
-    (found,) = [c for c in vars(module).values() if isinstance(c, type) and getattr(c, "name", None) == name]
-    return found
 
 
 def container_config() -> dict[str, Any]:

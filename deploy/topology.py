@@ -13,15 +13,18 @@ PUBLISHERS = ("registry", "dispatch", "activities", "points")
 
 def subscriptions() -> list[Subscription]:
     """Of all services, so that any process can declare the queues of all."""
-    return [subscription for name in PUBLISHERS for subscription in _of_service(name)]
+    return [subscription for name in PUBLISHERS for subscription in subscriptions_of(service_class(name))]
 
 
-def _of_service(name: str) -> list[Subscription]:
+def service_class(name: str) -> type:
     module = importlib.import_module(f"services.{name}.service")
-    classes = [c for c in vars(module).values() if inspect.isclass(c) and getattr(c, "name", None) == name]
+    (found,) = [c for c in vars(module).values() if isinstance(c, type) and getattr(c, "name", None) == name]
+    return found
+
+
+def subscriptions_of(service: type) -> list[Subscription]:
     return [
-        Subscription(name, method_name, entrypoint.event)
-        for service in classes
+        Subscription(service.name, method_name, entrypoint.event)  # type: ignore[attr-defined]
         for method_name, method in inspect.getmembers(service, inspect.isfunction)
         for entrypoint in getattr(method, ENTRYPOINT_EXTENSIONS_ATTR, ())
         if isinstance(entrypoint, Subscriber)

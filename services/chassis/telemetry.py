@@ -80,18 +80,19 @@ def _context(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mut
     return event
 
 
-def _masked(value: Any) -> Any:
+def masked(value: Any) -> Any:
+    """With personal data hidden in every text inside."""
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, dict):
-        return {mask(str(key)): _masked(item) for key, item in value.items()}
+        return {mask(str(key)): masked(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_masked(item) for item in value]
+        return [masked(item) for item in value]
     return value
 
 
 def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: _masked(value) for key, value in event.items()}
+    return {key: masked(value) for key, value in event.items()}
 
 
 def stack(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""The parts of the operator's command line: each module adds its commands to the parser with ``add_to``."""
