@@ -344,9 +344,16 @@ class _Batch:
 class Consumer:
     """One queue on a channel of its own; unsettled messages return to the queue when the link is lost."""
 
-    def __init__(self, queue: str, prefetch: int, receive: Callable[[Any], None], acknowledge: bool = True) -> None:
+    def __init__(
+        self,
+        queue: str,
+        prefetch: int,
+        receive: Callable[[Any], None],
+        acknowledge: bool = True,
+        paused: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.queue, self.prefetch, self._receive = queue, prefetch, receive
-        self._acknowledge = acknowledge
+        self._acknowledge, self._paused = acknowledge, paused
         # Nobody keeps requests: they live for seconds.
         self._remedy = f"replay the stream {EVENT_LOG} into it" if acknowledge else "none, callers ask again"
         self._channel: Any = None
@@ -359,12 +366,19 @@ class Consumer:
         channel.basic_qos(0, self.prefetch, False)
         self.generation += 1
         self._channel = channel
+        if not self._paused():
+            self._consume(nowait=False)
+
+    def _consume(self, nowait: bool) -> None:
+        channel, connection = self._channel, self._channel.connection
+        channel.callbacks[self.queue] = self._receive  # before the first message can come
         channel.basic_consume(
             self.queue,
             consumer_tag=self.queue,
             no_ack=not self._acknowledge,
             callback=self._receive,
             on_cancel=lambda _tag: self._cancelled(connection),
+            nowait=nowait,
         )
 
     def _cancelled(self, connection: Any) -> None:
@@ -384,6 +398,24 @@ class Consumer:
                     eventlet.sleep(CANCEL_POLL)
         except GONE as error:
             log.warning("cancelling failed", queue=self.queue, error=repr(error))
+
+    def pause(self) -> None:
+        """As ``cancel``, for sure: without an answer the link is cut, and not consumed from when it is open again."""
+        channel = self._channel
+        self.cancel()
+        if channel is not None and channel is self._channel and self.queue in channel.callbacks:
+            _shutdown(channel.connection)
+        if not self._paused():
+            self.resume()  # that came while this waited
+
+    def resume(self) -> None:
+        """Take again. The reader sees a refusal; on a lost link there is nothing to do."""
+        if self._channel is None or self.queue in self._channel.callbacks:
+            return
+        try:
+            self._consume(nowait=True)
+        except GONE as error:
+            log.warning("consuming failed, the link is opened again", queue=self.queue, error=repr(error))
 
     def lost(self) -> None:
         self._channel = None

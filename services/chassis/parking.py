@@ -7,6 +7,7 @@ its success and before its acknowledgement, so a crash between is healed by the 
 """
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,12 @@ def release(database: Database[Document], queue: str, subject: str, event_id: st
     _take_out(database, _key(queue, subject), event_id)
 
 
+def dead_events(database: Database[Document], queue: str, subjects: Iterable[str]) -> set[str]:
+    """Ids of events of these aggregates that are dead, or on their way there. Raise ``PyMongoError``."""
+    rows = database[PARKING].find({"_id": {"$in": [_key(queue, subject) for subject in subjects]}})
+    return {event["id"] for row in rows for event in row["events"] if event["dead"]}
+
+
 def _take_out(database: Database[Document], key: str, event_id: str) -> bool:
     """Whether nothing is left of the row."""
     rows, pulled = database[PARKING], {"$pull": {"events": {"id": event_id}}}
@@ -93,8 +100,14 @@ class Parking:
     Methods that write raise ``PyMongoError``.
     """
 
-    def __init__(self, database: Database[Document], longest_delay: float, lost_after: float = LOST_AFTER) -> None:
-        self._database, self._rows = database, database[PARKING]
+    def __init__(
+        self,
+        database: Database[Document],
+        longest_delay: float,
+        lost_after: float = LOST_AFTER,
+        paused: Callable[[str], bool] = lambda _queue: False,
+    ) -> None:
+        self._database, self._rows, self._paused = database, database[PARKING], paused
         self._held: dict[str, _Head | None] = {}
         self._entered: dict[str, _Head | None] = {}
         """What was entered since the last look began."""
@@ -172,6 +185,6 @@ class Parking:
         self._entered[key] = None
 
     def _seen(self, key: str, head: Document) -> _Head:
-        known = self._held.get(key)
+        known = None if self._paused(key.partition(":")[0]) else self._held.get(key)  # it waits, nothing is lost
         looks = known.looks + 1 if known and (known.id, known.at) == (head["id"], head["at"]) else 0
         return _Head(head["id"], head["at"], head["dead"], looks)

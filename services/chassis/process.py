@@ -4,6 +4,7 @@ import math
 import os
 import socket
 import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from services.chassis.broker import Consumer, Consumers, Publisher
 from services.chassis.lease import Lease
 from services.chassis.outbox import INDEX, Relay
 from services.chassis.parking import Parking
+from services.chassis.pauses import Pausable, Pauses
 from services.chassis.repository import Repository
 from services.chassis.settings import settings
 from services.chassis.unit_of_work import IDEMPOTENCY, INBOX, Work, connect
@@ -65,12 +67,26 @@ class Broker(SharedExtension):  # type: ignore[misc]
 class Storage(SharedExtension):  # type: ignore[misc]
     """The database of a process, and what its entrypoints know of it. The unit of work opens it in ``setup``."""
 
+    def __init__(self) -> None:
+        self.handlers: list[Pausable] = []
+        """Subscribers add themselves during ``setup``."""
+
     def open(self) -> None:
         service = self.container.service_name
         self.client = connect(settings().mongo_uri, service)
         self.database = self.client[settings().database(service)]
         self.breaker = Breaker("database")
-        self.parking = Parking(self.database, max(settings().retry_delays))
+        self.parking = Parking(self.database, max(settings().retry_delays), paused=lambda q: q in self.pauses.queues)
+        self.pauses = Pauses(self.database, self.handlers, self.parking)
+
+
+def declared_indexes(repositories: Iterable[type[Repository[Any]]]) -> Iterator[tuple[str, IndexModel]]:
+    """What a service's database has besides ``_id``, with the name of the collection."""
+    for repository in repositories:
+        for index in [*repository.indexes, *([INDEX] if repository.publishes else [])]:
+            yield repository.collection, index
+    for name, kept in ((INBOX, INBOX_KEPT), (IDEMPOTENCY, IDEMPOTENCY_KEPT)):
+        yield name, IndexModel([("at", ASCENDING)], expireAfterSeconds=kept)
 
 
 class UnitOfWork(DependencyProvider):  # type: ignore[misc]
@@ -97,8 +113,8 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
         self._threads = [
             eventlet.spawn(run)
             for run in (
-                self.lease.keep, self.relay.run, self.relay.keep_marking, self.storage.parking.keep, self._keep_time,
-                _watch_loop,
+                self.lease.keep, self.relay.run, self.relay.keep_marking, self.storage.parking.keep,
+                self.storage.pauses.keep, self._keep_time, _watch_loop,
             )
         ]  # fmt: skip
         if settings().metrics_port:
@@ -133,6 +149,7 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
         while True:
             try:
                 self._ensure_indexes()
+                self.storage.pauses.read()
                 return self.storage.parking.read()
             except PyMongoError as error:
                 log.warning("waiting for the database", error=type(error).__name__)
@@ -155,12 +172,8 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
                 pass  # the last offset holds
 
     def _ensure_indexes(self) -> None:
-        for repository in self.repositories.values():
-            indexes = [*repository.indexes, *([INDEX] if repository.publishes else [])]
-            if indexes:
-                self.database[repository.collection].create_indexes(indexes)
-        for name, kept in ((INBOX, INBOX_KEPT), (IDEMPOTENCY, IDEMPOTENCY_KEPT)):
-            self.database[name].create_indexes([IndexModel([("at", ASCENDING)], expireAfterSeconds=kept)])
+        for collection, index in declared_indexes(self.repositories.values()):
+            self.database[collection].create_indexes([index])
 
     def _serve_health(self) -> None:
         metrics = make_wsgi_app()

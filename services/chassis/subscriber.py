@@ -24,6 +24,7 @@ from services.chassis import outage, telemetry
 from services.chassis.broker import Consumer, Outgoing
 from services.chassis.clock import now
 from services.chassis.crashpoints import crashpoint
+from services.chassis.dead import WAITS
 from services.chassis.messages import PREFIX, Envelope, Event
 from services.chassis.parking import Place
 from services.chassis.process import Broker, Storage
@@ -275,8 +276,26 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         telemetry.IN_HAND.labels(self.queue).set_function(lambda: len(self.waiting))
         self.running = False
         self.stopping = False
-        self.consumer = Consumer(self.queue, 2 * BATCH, self.receive)
+        self.consumer = Consumer(self.queue, 2 * BATCH, self.receive, paused=self.is_paused)
         self.broker.wanted.append(self.consumer)
+        self.storage.handlers.append(self)
+
+    def is_paused(self) -> bool:
+        return self.queue in self.storage.pauses.queues
+
+    def pause(self) -> None:
+        """Take no more, and put back what waits in hand; what runs is finished."""
+        self.consumer.pause()
+        if not self.running:
+            self.give_back()
+
+    def resume(self) -> None:
+        self.consumer.resume()
+
+    def give_back(self) -> None:
+        while self.waiting:
+            delivery = self.waiting.popleft()
+            self.consumer.settle(delivery.generation, delivery.tag, accept=False, requeue=True)
 
     def stop(self) -> None:
         """Take no more; what is prefetched returns to the queue when the link closes."""
@@ -299,6 +318,8 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         self.container.spawn_worker(self, (batch, self), {}, handle_result=self.settle)
 
     def take(self) -> list[Delivery]:
+        if self.is_paused():
+            self.give_back()
         return self.probe() if self.outage.on else self.readable(BATCH)
 
     def probe(self) -> list[Delivery]:
@@ -360,7 +381,7 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         if isinstance(outcome, Waits):
             place = outcome.place
             if place.dead:
-                return self.buried(delivery, f"waits behind {place.head}", "")
+                return self.buried(delivery, f"{WAITS}{place.head}", "")
             return self.set_aside(delivery, place.level, {BEHIND: place.head})
         error = outcome.error
         reason = f"{type(error).__name__}: {telemetry.told(error)}"

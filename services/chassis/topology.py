@@ -23,6 +23,12 @@ DELIVERY_LIMIT = 20
 LOG_MAX_AGE = "90D"
 LOG_MAX_BYTES = 20_000_000_000
 LOG_SEGMENT_BYTES = 50_000_000
+LOG_ARGUMENTS = {
+    "x-queue-type": "stream",
+    "x-max-age": LOG_MAX_AGE,
+    "x-max-length-bytes": LOG_MAX_BYTES,
+    "x-stream-max-segment-size-bytes": LOG_SEGMENT_BYTES,
+}
 DEAD_SUFFIX = ".dead"
 
 log = telemetry.logger("topology")
@@ -58,6 +64,34 @@ def dead_lettered(queue: str) -> dict[str, Any]:
     )
 
 
+def returning(delay: float) -> dict[str, Any]:
+    """Of a retry level: after so many seconds a message goes back to where its routing key says."""
+    return quorum(
+        **{
+            "x-message-ttl": int(delay * 1000),
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+    )
+
+
+def rpc_queue(service: str) -> str:
+    return f"rpc-{service}"
+
+
+def declared_queues(
+    services: Iterable[str], subscriptions: Iterable[Subscription], delays: Iterable[float]
+) -> dict[str, dict[str, Any]]:
+    """Every queue of the system with its arguments, as the functions below declare them."""
+    queues = {EVENT_LOG: LOG_ARGUMENTS, UNROUTED: quorum()}
+    queues |= {retry_queue(delay): returning(delay) for delay in delays}
+    queues |= {rpc_queue(service): quorum() for service in services}
+    for subscription in subscriptions:
+        queues |= {subscription.queue: dead_lettered(subscription.queue), subscription.queue + DEAD_SUFFIX: quorum()}
+    return queues
+
+
 def retry_queue(delay: float) -> str:
     return f"retry.{delay:g}s"
 
@@ -87,13 +121,7 @@ def declare(
 def _declare_events(channel: Any, publishers: Iterable[str]) -> None:
     everything = Exchange(ALL_EVENTS, "topic", durable=True)
     everything(channel).declare()
-    log_arguments = {
-        "x-queue-type": "stream",
-        "x-max-age": LOG_MAX_AGE,
-        "x-max-length-bytes": LOG_MAX_BYTES,
-        "x-stream-max-segment-size-bytes": LOG_SEGMENT_BYTES,
-    }
-    _declare_queue(channel, Queue(EVENT_LOG, everything, "#", durable=True, queue_arguments=log_arguments))
+    _declare_queue(channel, Queue(EVENT_LOG, everything, "#", durable=True, queue_arguments=LOG_ARGUMENTS))
     # Where the broker's policy sends what nobody is bound to (deploy/rabbitmq).
     unrouted = Exchange(UNROUTED, "fanout", durable=True)
     _declare_queue(channel, Queue(UNROUTED, unrouted, durable=True, queue_arguments=quorum()))
@@ -105,17 +133,9 @@ def _declare_events(channel: Any, publishers: Iterable[str]) -> None:
 def _declare_retries(channel: Any, delays: Iterable[float]) -> None:
     """A message waits in a level and returns to the queue that its routing key names."""
     for delay in delays:
-        arguments = quorum(
-            **{
-                "x-message-ttl": int(delay * 1000),
-                "x-dead-letter-exchange": "",
-                "x-dead-letter-strategy": "at-least-once",
-                "x-overflow": "reject-publish",
-            }
-        )
         name = retry_queue(delay)
         level = Exchange(name, "fanout", durable=True)
-        Queue(name, level, durable=True, queue_arguments=arguments)(channel).declare()
+        Queue(name, level, durable=True, queue_arguments=returning(delay))(channel).declare()
 
 
 def _declare_subscription(channel: Any, subscription: Subscription) -> None:
@@ -148,7 +168,7 @@ def declare_rpc(connection: Any, service: str) -> None:
 
     One that was declared otherwise is replaced as soon as nobody uses it: requests live for seconds.
     """
-    name = f"rpc-{service}"
+    name = rpc_queue(service)
     exchange = Exchange(RPC_EXCHANGE, "topic", durable=True)
     wanted = Queue(name, exchange, f"{service}.*", durable=True, queue_arguments=quorum())
     channel = connection.channel()

@@ -229,6 +229,22 @@ def test_a_head_that_never_comes_back_is_let_go(world: World) -> None:
     assert parking.arrive(QUEUE, "dead", "d2", 2, level=0).dead, "a dead letter may lie for years"
 
 
+def test_a_head_whose_queue_is_paused_is_not_taken_for_lost(world: World) -> None:
+    paused = {QUEUE}
+    parking = Parking(world.database("beta"), longest_delay=0, lost_after=1, paused=lambda queue: queue in paused)
+    parking.enter(QUEUE, "a", "a1", 1, level=0, dead=False)
+    for _ in range(20):
+        parking.read()
+    assert parking.arrive(QUEUE, "a", "a2", 2, level=0).head == "a1"
+    paused.clear()
+    for _ in range(2):
+        parking.read()
+    assert parking.arrive(QUEUE, "a", "a2", 2, level=0).head == "a1", "the time begins when the queue goes on"
+    for _ in range(2):
+        parking.read()
+    assert parking.arrive(QUEUE, "a", "a2", 2, level=0).head == "a2"
+
+
 @pytest.mark.parametrize("text", ["$events", "a.b", "中文", "x" * 2000])
 def test_a_row_takes_any_text_for_what_it_is(world: World, text: str) -> None:
     parking = Parking(world.database("beta"), longest_delay=0)
