@@ -8,11 +8,11 @@ something was found or is left to do, 2 on wrong usage, 3 when the broker or the
 import argparse
 import sys
 
-from deploy.operate import dead, ledger
+from deploy.operate import dead, ledger, queues
 from deploy.operate.commands import run
 from deploy.operate.system import System
 
-PARTS = (dead, ledger)
+PARTS = (dead, queues, ledger)
 """Modules with a function ``add_to(parts)`` that declares their commands."""
 
 

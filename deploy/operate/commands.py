@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 something was found or is left to do, 2 wrong usage, 3 bro
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import amqp
@@ -64,9 +64,9 @@ def progress(text: str) -> None:
     print(mask(text), file=sys.stderr, flush=True)
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> list[str]:
     """Columns as wide as their widest cell."""
-    cells = [head, *([str(cell) for cell in row] for row in rows)]
+    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from kombu import Connection
 from pymongo import MongoClient
+from pymongo.collection import Collection
 from pymongo.database import Database
 
 from deploy.topology import PUBLISHERS, service_class, subscriptions_of
+from services.chassis.repository import Repository
 from services.chassis.settings import Settings
 from services.chassis.topology import Subscription
 
@@ -81,6 +83,17 @@ class System:
     def close(self) -> None:
         if "database_client" in self.__dict__:
             self.database_client.close()
+
+    def publishing(self) -> Iterator[tuple[str, Collection[Document]]]:
+        """The collections whose aggregates have events, with a name for people."""
+        for service, repository in self.repositories():
+            if repository.publishes:
+                yield f"{service}.{repository.collection}", self.database(service)[repository.collection]
+
+    def repositories(self) -> Iterator[tuple[str, type[Repository[Any]]]]:
+        for service, found in self.services.items():
+            for repository in found.uow.repositories.values():  # type: ignore[attr-defined]
+                yield service, repository
 
     def database(self, service: str) -> Database[Document]:
         prefix = os.environ.get("SIDAN_DATABASE_PREFIX") or Settings.model_fields["database_prefix"].default

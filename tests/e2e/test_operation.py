@@ -54,7 +54,7 @@ def publish_unreadable(system: System, id: str) -> None:
 
 
 def dead(system: System) -> list[dict[str, Any]]:
-    return list(json.loads(sidan(system, "dead", "list", "--json").stdout))
+    return list(json.loads(sidan(system, "dead", "list", "--queue", CLOSED_QUEUE, "--json").stdout))
 
 
 def test_dead_letters_are_listed_shown_put_back_and_dropped_by_command(system: System) -> None:
@@ -66,9 +66,11 @@ def test_dead_letters_are_listed_shown_put_back_and_dropped_by_command(system: S
     assert "team_id: missing" in letters[0]["reason"] and letters[0]["event"]["subject"] == "o"
     shown = sidan(system, "dead", "show", "unreadable-1").stdout
     assert "139****4321" in shown and CANARY_PHONE not in shown
+    (group,) = json.loads(sidan(system, "dead", "list", "--json").stdout)
+    assert (group["queue"], group["count"], group["group"]) == (CLOSED_QUEUE, 2, letters[0]["group"])
     assert sidan(system, "dead", "retry", "unreadable-1").stdout == "put back: 1\n"
     eventually(lambda: len(dead(system)) == 2, what="it fails again and is dead again")
-    assert sidan(system, "dead", "drop", "--queue", CLOSED_QUEUE).stdout == "dropped: 2\n"
+    assert sidan(system, "dead", "drop", "--queue", CLOSED_QUEUE, "--reason", "a test").stdout == "dropped: 2\n"
     assert sidan(system, "dead", "list").stdout == "no dead letters\n"
     with Connection(system.amqp_uri) as connection:
         assert connection.default_channel.queue_declare(CLOSED_QUEUE + DEAD_SUFFIX, passive=True).message_count == 0
