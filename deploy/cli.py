@@ -8,11 +8,11 @@ something was found or is left to do, 2 on wrong usage, 3 when the broker or the
 import argparse
 import sys
 
-from deploy.operate import dead, ledger, queues
+from deploy.operate import dead, doctor, ledger, queues
 from deploy.operate.commands import run
 from deploy.operate.system import System
 
-PARTS = (dead, queues, ledger)
+PARTS = (dead, queues, doctor, ledger)
 """Modules with a function ``add_to(parts)`` that declares their commands."""
 
 
