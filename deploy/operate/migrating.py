@@ -107,36 +107,42 @@ class Migration:
         return bool(found and found[0])
 
     def _put_together(self) -> None:
-        """What waits in the queue's place comes back: the old, then what arrived, which waits for its turn by a row."""
-        while (found := count(self.connection, self.held)) and found[0]:
-            self.moved += self._move(self.held, self.queue)
+        """What waits in the queue's place comes back: the old, then what arrived."""
+        self._bring_held_back()
         self._bind(self.queue)
         crashpoint("bound")
         if count(self.connection, self.arriving):
             self._unbind(self.arriving)
             quiet = time.monotonic()
             while time.monotonic() < quiet + SETTLED:
-                moved = self._move(self.arriving, self.queue, self._in_order)
+                moved = self._move(self.arriving, self.queue, self._let_come_first)
                 self.moved += moved
                 quiet = time.monotonic() if moved else quiet
                 time.sleep(POLL)
         for name in (self.held, self.arriving):
             self._delete(name)
 
-    def _in_order(self, message: Any) -> None:
-        """A later event of its aggregate may be in the queue already."""
-        try:
-            event = Envelope.parse(message.headers or {}, b"")
-        except (ValueError, TypeError):
-            return  # it will be rejected
+    def _bring_held_back(self) -> None:
+        events, moved = list[Envelope](), 0
+        while (found := count(self.connection, self.held)) and found[0]:
+            moved += self._move(self.held, self.queue, events.append)
+        self.moved += moved
+        found = count(self.connection, self.queue)
+        if found and found[0] != moved:  # a service that came up meanwhile has bound the queue
+            for event in events:
+                self._let_come_first(event)
+
+    def _let_come_first(self, event: Envelope) -> None:
+        """Later events of its aggregate may stand before it in the queue: they wait for it, by a row."""
         self.parking.enter(self.queue, event.subject, event.id, event.sequence, level=0, dead=False)
 
-    def _move(self, source: str, target: str, before: Callable[[Any], None] = lambda _message: None) -> int:
-        """All that is ready, in order; the number."""
+    def _move(self, source: str, target: str, before: Callable[[Envelope], None] = lambda _event: None) -> int:
+        """All that is ready, in order; the number. ``before`` gets each event first."""
         moved = 0
         for batch in take(self.connection, source):
-            for message in batch:
-                before(message)
+            for event in map(_event, batch):
+                if event is not None:
+                    before(event)
             self.copies.publish([same(message, target) for message in batch])
             crashpoint("moved")
             batch[-1].channel.basic_ack(batch[-1].delivery_tag, multiple=True)
@@ -174,6 +180,14 @@ class Migration:
         channel = self.connection.channel()
         channel.queue_unbind(queue, self.event.exchange(), f"{self.event.fact}.#")
         channel.close()
+
+
+def _event(message: Any) -> Envelope | None:
+    """None: the handler will reject it."""
+    try:
+        return Envelope.parse(message.headers or {}, b"")
+    except (ValueError, TypeError):
+        return None
 
 
 def difference(connection: Any, queue: str, arguments: dict[str, Any]) -> str | None:

@@ -75,6 +75,15 @@ def consumers(world: World, queue: str = QUEUE) -> int:
         return int(connection.default_channel.queue_declare(queue, passive=True).consumer_count)
 
 
+def runs(process: subprocess.Popen[str]) -> bool:
+    """Looked at ten times a second, which paces the traffic."""
+    try:
+        process.wait(0.1)
+        return False
+    except subprocess.TimeoutExpired:
+        return True
+
+
 # -- dead letters -------------------------------------------------------------------------------------
 
 
@@ -141,13 +150,13 @@ def test_later_events_that_die_while_the_failing_one_is_put_back_follow_it(world
     heal(world)
     with sidan.start("dead", "retry", "--all") as process:
         sequence = 1
-        while process.poll() is None:
+        while runs(process):
             sequence += 1
             publish_events(world, [event("a", sequence)])
         assert process.returncode == 0, process.communicate()
     eventually(lambda: handled(world, "a") == list(range(1, sequence + 1)))
     eventually(lambda: parked(world) == [])
-    assert sequence > 10 and world.depth(QUEUE + DEAD_SUFFIX) == 0
+    assert sequence > 5 and world.depth(QUEUE + DEAD_SUFFIX) == 0
 
 
 def test_dropping_needs_a_reason_and_frees_what_waited(world: World, sidan: Command) -> None:
@@ -325,15 +334,6 @@ def publish_as_the_relay(world: World, things: str, sequence: int) -> None:
             channel.basic_publish_confirm(message, "alpha.events", e.routing_key)
 
 
-def runs(process: subprocess.Popen[str]) -> bool:
-    """Looked at ten times a second, which paces the traffic."""
-    try:
-        process.wait(0.1)
-        return False
-    except subprocess.TimeoutExpired:
-        return True
-
-
 def test_a_queue_with_other_arguments_is_migrated_under_traffic(world: World, sidan: Command) -> None:
     declare_otherwise(world)
     beta = world.start("beta").wait_started()
@@ -355,7 +355,7 @@ def test_a_queue_with_other_arguments_is_migrated_under_traffic(world: World, si
     assert [row["action"] for row in sidan.json("dead", "audit")] == ["migrated"]
 
 
-@pytest.mark.parametrize("point", ["unbound", "moved", "emptied", "deleted", "moved:3", "bound", "moved:4"])
+@pytest.mark.parametrize("point", ["unbound", "moved", "emptied", "deleted", "moved:2", "bound", "moved:3"])
 def test_a_migration_that_is_killed_is_gone_on_with(world: World, sidan: Command, point: str) -> None:
     declare_otherwise(world)
     assert sidan("queues", "pause", QUEUE, "--reason", "so that messages gather").returncode == 0
@@ -378,6 +378,22 @@ def test_a_migration_that_is_killed_is_gone_on_with(world: World, sidan: Command
         assert handled(world, thing) == list(range(1, sequence + 2)), "each once, in order"
     eventually(lambda: parked(world) == [])
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0
+
+
+def test_a_service_that_comes_up_meanwhile_lets_no_event_overtake(world: World, sidan: Command) -> None:
+    """It declares the queue and binds it, so that new events are in it before the old ones are back."""
+    declare_otherwise(world)
+    publish_as_the_relay(world, "abc", 1)
+    assert sidan("queues", "migrate", QUEUE, SIDAN_CRASH_AT="deleted").returncode == -9
+    publish_as_the_relay(world, "ab", 2)
+    world.start("beta").wait_started()
+    publish_as_the_relay(world, "abc", 3)
+    assert world.depth() == 3
+    assert sidan("queues", "migrate", QUEUE).returncode == 0
+    for thing, expected in {"a": [1, 2, 3], "b": [1, 2, 3], "c": [1, 3]}.items():
+        eventually(lambda: len(handled(world, thing)) == len(expected), what="all arrive")  # noqa: B023
+        assert handled(world, thing) == expected
+    eventually(lambda: parked(world) == [])
 
 
 def test_a_queue_is_migrated_by_one_command_at_a_time(world: World, sidan: Command) -> None:
