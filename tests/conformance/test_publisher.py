@@ -75,6 +75,8 @@ def test_an_event_that_nobody_is_bound_to_is_returned_and_stays_in_the_outbox(pa
     unrouted = f"/policies/{pair.vhost}/unrouted"
     with pair.management() as client, channel_of(pair) as channel:
         client.delete(unrouted).raise_for_status()
+        exchange = f"/exchanges/{pair.vhost}/{EXCHANGE}"
+        eventually(lambda: not client.get(exchange).raise_for_status().json().get("policy"), what="it takes effect")
         channel.exchange_unbind(ALL_EVENTS, EXCHANGE, "#")
         channel.queue_unbind(QUEUE, EXCHANGE, "thing.happened.#")
         try:
