@@ -122,7 +122,8 @@ class DeadLetters:
             if message is None:
                 return
             message_id = message.properties.get("message_id") or ""
-            yield DeadLetter(queue, message.headers or {}, bytes(message.body), message_id, message.delivery_tag)
+            body = bytes(message.body or b"")  # py-amqp has an empty text for an empty body
+            yield DeadLetter(queue, message.headers or {}, body, message_id, message.delivery_tag)
 
     def _settle(self, wanted: Callable[[DeadLetter], bool], act: Callable[[Any, DeadLetter], None]) -> list[DeadLetter]:
         done = []
