@@ -210,7 +210,7 @@ def test_missing_permissions_are_named_by_kind(planting: Planting) -> None:
 @pytest.mark.parametrize(
     ("alarm", "calm", "told"),
     [
-        (["set_disk_free_limit", "900TB"], ["set_disk_free_limit", "256MB"], "has its disk alarm"),
+        (["set_disk_free_limit", "9000GB"], ["set_disk_free_limit", "256MB"], "has its disk alarm"),
         (["set_disk_free_limit", "1MB"], ["set_disk_free_limit", "256MB"], "goes on until only 1 MB"),
         (
             ["set_vm_memory_high_watermark", "absolute", "1MB"],
