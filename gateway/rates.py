@@ -86,12 +86,12 @@ class Rates:
             _take(self._scarce, f"{account} {method} {route}", "scarce")
 
     def guess(self, name: str, address: str) -> None:
-        """Before a password is looked at, whether there is such an account or not; see ``guessed_right``."""
+        """Before a password is looked at, whether there is such an account or not; see ``take_back``."""
         _take(self._guessers, address, "guesses-address")
         _take(self._names, name, "guesses-name")
 
-    def guessed_right(self, name: str, address: str) -> None:
-        """Only wrong passwords count."""
+    def take_back(self, name: str, address: str) -> None:
+        """It was none: only wrong passwords count."""
         self._guessers.give_back(address)
         self._names.give_back(name)
 

@@ -13,7 +13,7 @@ from gateway.rates import Rates, address_of
 from gateway.rpc import Problem
 from gateway.settings import settings
 from services.contracts.actor import SYSTEM
-from services.contracts.errors import Unauthenticated
+from services.contracts.errors import ServiceError, Unauthenticated
 from services.contracts.registry import Authenticate
 
 router = APIRouter(tags=["identity"])
@@ -42,7 +42,10 @@ async def token(
         account = await _authenticate(request, command)
     except PermissionError:
         return _refused(401, "invalid_grant", "账号或密码不正确")
-    rates.guessed_right(*who)
+    except ServiceError:  # nobody has looked at the password
+        rates.take_back(*who)
+        raise
+    rates.take_back(*who)
     answer = {
         "access_token": request.app.state.tokens.issue(account),
         "token_type": "Bearer",

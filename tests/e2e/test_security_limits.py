@@ -107,6 +107,14 @@ def test_passwords_are_not_guessed_whether_there_is_such_an_account_or_not(meter
     assert rights == [200] * 9, "right ones do not count"
 
 
+def test_a_password_that_nobody_could_look_at_was_no_guess(system: System, metered: httpx.Client) -> None:
+    with ThreadPoolExecutor(3) as pool, system.paused("registry"):
+        told = list(pool.map(lambda _: guess(metered, "192.0.2.34", "center", "demo").status_code, range(3)))
+    assert told == [503] * 3, "all that may be tried"
+    eventually(lambda: metered.get("/readyz").status_code == 200, what="the registry is back")
+    assert [guess(metered, "192.0.2.34", "center", f"guess {n}").status_code for n in range(3)] == [401] * 3
+
+
 def test_one_address_does_not_try_the_passwords_of_many(metered: httpx.Client) -> None:
     told = [guess(metered, "192.0.2.40", f"name-{number}", "123456").status_code for number in range(9)]
     assert told == [401] * 8 + [429]
