@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import amqp
 
 from deploy.operate.commands import Refused
-from services.chassis.broker import Outgoing, send
+from services.chassis.broker import send
+from services.chassis.frames import Outgoing
 
 T = TypeVar("T")
 BATCH = 100

@@ -1,14 +1,13 @@
 """AMQP connections that never hang: consuming with drain, publishing with pipelined confirms.
 
-kombu opens the connection and declares the topology; messages go through the channel of py-amqp below it,
-since kombu's own consumer and producer cost three times as much and wait without bounds
-(docs/adr/0002). On an open link only its reader waits for frames; everybody else only sends.
+kombu opens the connection and declares the topology; the channel of py-amqp below it does the rest, since
+kombu's own consumer and producer cost three times as much and wait without bounds, and messages are written
+and read as whole frames (docs/adr/0002). On an open link only its reader waits for frames; everybody else
+only sends.
 """
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -20,6 +19,7 @@ from eventlet.semaphore import Semaphore
 from kombu import Connection
 
 from services.chassis import telemetry
+from services.chassis.frames import Inbound, Incoming, Outgoing
 from services.chassis.topology import EVENT_LOG
 
 GONE = (amqp.exceptions.AMQPError, OSError, AttributeError)
@@ -31,40 +31,15 @@ RECONNECT_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
 REFUSALS = (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed, amqp.exceptions.PreconditionFailed)
 REFUSED_PAUSE = 5.0
 """Seconds after a refusal, which only an operator can change."""
-READ_CHUNK = 16384  # bytes
 CANCEL_POLL = 0.01  # seconds
 
 log = telemetry.logger("broker")
 
 
-@dataclass(slots=True)
-class Outgoing:
-    """A message to publish; ``id`` comes back with it when nobody is bound to its key."""
-
-    exchange: str
-    routing_key: str
-    body: bytes
-    headers: dict[str, Any] = field(default_factory=dict)
-    id: str = ""
-    properties: dict[str, Any] = field(default_factory=dict)
-    mandatory: bool = True
-
-    def message(self) -> amqp.Message:
-        return amqp.Message(
-            self.body,
-            content_type="application/json",
-            content_encoding="utf-8",
-            delivery_mode=2,
-            message_id=self.id or None,
-            application_headers=self.headers,
-            **self.properties,
-        )
-
-
-def send(channel: Any, outgoing: Outgoing, message: amqp.Message | None = None) -> None:
-    """Write the frames without waiting; ``basic_publish`` would read from the socket first."""
-    arguments = (0, outgoing.exchange, outgoing.routing_key, outgoing.mandatory, False)
-    channel.send_method(spec.Basic.Publish, "Bssbb", arguments, message or outgoing.message())
+def send(channel: Any, outgoing: Outgoing) -> None:
+    """Write without waiting; ``basic_publish`` would read from the socket first."""
+    connection = channel.connection
+    connection.transport.write(outgoing.frames(channel.channel_id, connection.frame_max))
 
 
 class Link:
@@ -144,19 +119,17 @@ class Link:
             connection = self._connection = factory.connection
             connection.on_blocked = lambda _reason: setattr(self, "blocked", True)
             connection.on_unblocked = lambda: setattr(self, "blocked", False)
-            read_in_chunks(connection)
-            self.writer = Writer(connection)
+            self.inbound, self.outbound = Inbound(connection), Outbound(connection)
             self._on_open(connection)
         self._opened.send()
         log.info("link open", link=self.name)
 
     def _read(self) -> None:
-        connection = self._connection
         # Also the bound of every write: a send that takes longer ends in an error, and the link is cut.
-        connection.transport.sock.settimeout(DEADLINE)
+        self._connection.transport.sock.settimeout(DEADLINE)
         while True:
             try:
-                connection.drain_events()
+                self.inbound.read()
             except TimeoutError:
                 continue  # nothing came; the heartbeat judges whether the link lives
 
@@ -181,41 +154,22 @@ class Link:
                 self.cut(repr(error))
 
 
-def read_in_chunks(connection: Any) -> None:
-    """Let py-amqp take what the socket has, instead of two system calls a frame."""
-    transport = connection.transport
-    if hasattr(transport, "_quick_recv"):
-        receive = transport.sock.recv
-        transport._quick_recv = lambda _size: receive(READ_CHUNK)
-
-
-class Writer:
-    """What a connection writes: one frame at a time, or many with one system call."""
+class Outbound:
+    """What a connection writes: frame by frame as py-amqp does, or whole messages at once."""
 
     def __init__(self, connection: Any) -> None:
-        transport = connection.transport
-        self._send = transport._write
+        self._connection = connection
+        self._send = connection.transport._write
         self._lock = Semaphore(1)
-        self._held: list[bytes] | None = None
-        transport._write = self._write
+        connection.transport._write = self.write
 
-    def _write(self, frame: Any) -> None:
-        if self._held is not None:
-            self._held.append(bytes(frame))
-            return
+    def frames(self, channel: int, messages: Iterable[Outgoing]) -> bytes:
+        return b"".join([message.frames(channel, self._connection.frame_max) for message in messages])
+
+    def write(self, frames: Any) -> None:
         with self._lock:  # a large write may wait half-way, and nobody may write into it
-            self._send(frame)
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Hold what is written in here back, and send it at the end."""
-        self._held = []
-        try:
-            yield
-        finally:
-            held, self._held = self._held, None
-        with self._lock:
-            self._send(b"".join(held))
+            self._send(frames)
+        self._connection.bytes_sent += 1
 
 
 def _shutdown(connection: Any) -> None:
@@ -270,7 +224,7 @@ class Publisher:
             return
         try:
             with eventlet.Timeout(DEADLINE):
-                send(self._replies, message)
+                self._outbound.write(self._outbound.frames(self._replies, [message]))
         except (*GONE, eventlet.Timeout) as error:
             self._link.cut(f"reply failed: {error!r}")
 
@@ -280,13 +234,13 @@ class Publisher:
 
     def _send(self, messages: Sequence[Outgoing], batch: "_Batch") -> None:
         with self._sending:
+            frames = self._outbound.frames(self._channel, messages)
+            for position, outgoing in enumerate(messages):
+                self._tag += 1
+                self._waiting[self._tag] = (batch, position)
+                batch.ids[position] = outgoing.id
             try:
-                with self._link.writer.together():
-                    for position, outgoing in enumerate(messages):
-                        self._tag += 1
-                        self._waiting[self._tag] = (batch, position)
-                        batch.ids[position] = outgoing.id
-                        send(self._channel, outgoing)
+                self._outbound.write(frames)
             except GONE as error:
                 self._link.cut(f"publish failed: {error!r}")
 
@@ -297,13 +251,13 @@ class Publisher:
 
     def _opened(self, connection: Any) -> None:
         self._declare(connection)
-        self._replies = connection.channel()
-        self._channel = connection.channel()
-        self._channel.confirm_select()
-        self._channel.events["basic_ack"].add(lambda tag, multiple: self._settle(tag, multiple, True))
-        self._channel.events["basic_nack"].add(lambda tag, multiple: self._settle(tag, multiple, False))
-        self._channel.events["basic_return"].add(self._on_return)
-        self._tag = 0
+        self._replies = connection.channel().channel_id
+        channel = connection.channel()
+        channel.confirm_select()
+        channel.events["basic_ack"].add(lambda tag, multiple: self._settle(tag, multiple, True))
+        channel.events["basic_nack"].add(lambda tag, multiple: self._settle(tag, multiple, False))
+        channel.events["basic_return"].add(self._on_return)
+        self._channel, self._outbound, self._tag = channel.channel_id, self._link.outbound, 0
 
     def _on_return(self, _error: Any, exchange: str, routing_key: str, message: Any) -> None:
         log.error("nobody is bound", exchange=exchange, routing_key=routing_key)
@@ -348,7 +302,7 @@ class Consumer:
         self,
         queue: str,
         prefetch: int,
-        receive: Callable[[Any], None],
+        receive: Callable[[Incoming], None],
         acknowledge: bool = True,
         paused: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -360,23 +314,28 @@ class Consumer:
         self.generation = 0
         """Grows with every channel: a delivery tag of an older one must not be acknowledged."""
 
-    def open(self, connection: Any) -> None:
+    def open(self, connection: Any, inbound: Inbound) -> None:
         channel = connection.channel()
         channel.auto_decode = False
         channel.basic_qos(0, self.prefetch, False)
         self.generation += 1
         self._channel = channel
+        inbound.receivers[channel.channel_id] = self._receive
         if not self._paused():
             self._consume(nowait=False)
 
     def _consume(self, nowait: bool) -> None:
         channel, connection = self._channel, self._channel.connection
-        channel.callbacks[self.queue] = self._receive  # before the first message can come
+
+        def receive(message: Any) -> None:
+            self._receive(Incoming.of(message))
+
+        channel.callbacks[self.queue] = receive  # before the first message can come
         channel.basic_consume(
             self.queue,
             consumer_tag=self.queue,
             no_ack=not self._acknowledge,
-            callback=self._receive,
+            callback=receive,
             on_cancel=lambda _tag: self._cancelled(connection),
             nowait=nowait,
         )
@@ -448,7 +407,7 @@ class Consumers:
     def _opened(self, connection: Any) -> None:
         self._declare(connection)
         for consumer in self._consumers:
-            consumer.open(connection)
+            consumer.open(connection, self.link.inbound)
 
     def _lost(self) -> None:
         for consumer in self._consumers:

@@ -8,7 +8,7 @@ from typing import Any
 
 import amqp
 
-from services.chassis.broker import Outgoing
+from services.chassis.frames import Outgoing
 from services.chassis.messages import MAX_SEQUENCE_DIGITS, PREFIX
 from services.chassis.topology import DEAD_SUFFIX
 from services.contracts.privacy import mask

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import orjson
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 PREFIX = "cloudEvents_"
 SEQUENCE_DIGITS = 10
+LONGEST = 128
+"""Characters that are kept of an attribute which may be missing."""
 MAX_SEQUENCE_DIGITS = 18
 """More would not fit the 64 bits that the database has for a number."""
 
@@ -48,13 +51,14 @@ class Event(BaseModel):
         return str(getattr(self, self.subject))
 
 
+@lru_cache(10_000)
 def routing_key(fact: str, site: str) -> str:
     """``<aggregate>.<fact>.<county>.<township>.<village>``; ``0`` for a level that the code lacks."""
     levels = (site[0:6], site[6:9], site[9:12])
     return ".".join([fact, *(level or "0" for level in levels)])
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Envelope:
     """A CloudEvents 1.0 event in binary mode; ``data`` is the JSON of the event."""
 
@@ -71,48 +75,36 @@ class Envelope:
     traceparent: str = ""
 
     def headers(self) -> dict[str, str]:
-        attributes = {
-            "specversion": "1.0",
-            "id": self.id,
-            "type": self.type,
-            "source": self.source,
-            "subject": self.subject,
-            "time": self.time.astimezone(UTC).isoformat(timespec="milliseconds"),
-            "sequence": f"{self.sequence:0{SEQUENCE_DIGITS}d}",
-            "sitecode": self.site,
-            "correlationid": self.correlation_id,
-            "causationid": self.causation_id,
+        headers = {
+            "cloudEvents_specversion": "1.0",
+            "cloudEvents_id": self.id,
+            "cloudEvents_type": self.type,
+            "cloudEvents_source": self.source,
+            "cloudEvents_subject": self.subject,
+            "cloudEvents_time": self.time.astimezone(UTC).isoformat(timespec="milliseconds"),
+            "cloudEvents_sequence": f"{self.sequence:0{SEQUENCE_DIGITS}d}",
+            "cloudEvents_sitecode": self.site,
+            "cloudEvents_correlationid": self.correlation_id,
+            "cloudEvents_causationid": self.causation_id,
+            "traceparent": self.traceparent,
         }
-        headers = {PREFIX + name: value for name, value in attributes.items() if value}
-        if self.traceparent:
-            headers["traceparent"] = self.traceparent
-        return headers
+        return {name: value for name, value in headers.items() if value}
 
     @classmethod
     def parse(cls, headers: dict[str, Any], data: bytes) -> Self:
         """Read an envelope from AMQP headers; raise ``ValueError`` naming what is missing."""
-
-        def attribute(name: str) -> str:
-            value = _text(headers.get(PREFIX + name))
-            if not value:
-                raise ValueError(f"attribute {name} is missing")
-            return value
-
-        def optional(name: str) -> str:
-            return _text(headers.get(name))[:128]
-
         return cls(
-            id=attribute("id"),
-            type=attribute("type"),
-            source=attribute("source"),
-            subject=attribute("subject"),
-            time=datetime.fromisoformat(attribute("time")),
-            sequence=_number(attribute("sequence")),
-            site=optional(PREFIX + "sitecode"),
+            id=_attribute(headers, "cloudEvents_id"),
+            type=_attribute(headers, "cloudEvents_type"),
+            source=_attribute(headers, "cloudEvents_source"),
+            subject=_attribute(headers, "cloudEvents_subject"),
+            time=datetime.fromisoformat(_attribute(headers, "cloudEvents_time")),
+            sequence=_number(_attribute(headers, "cloudEvents_sequence")),
+            site=_text(headers.get("cloudEvents_sitecode"))[:LONGEST],
             data=data,
-            correlation_id=optional(PREFIX + "correlationid"),
-            causation_id=optional(PREFIX + "causationid"),
-            traceparent=optional("traceparent"),
+            correlation_id=_text(headers.get("cloudEvents_correlationid"))[:LONGEST],
+            causation_id=_text(headers.get("cloudEvents_causationid"))[:LONGEST],
+            traceparent=_text(headers.get("traceparent"))[:LONGEST],
         )
 
     @property
@@ -122,6 +114,13 @@ class Envelope:
     @property
     def routing_key(self) -> str:
         return routing_key(self.type.removeprefix("cn.sidan.").rpartition(".v")[0], self.site)
+
+
+def _attribute(headers: dict[str, Any], name: str) -> str:
+    value = _text(headers.get(name))
+    if not value:
+        raise ValueError(f"attribute {name.removeprefix(PREFIX)} is missing")
+    return value
 
 
 def _text(value: Any) -> str:

@@ -13,18 +13,22 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 import eventlet
+from bson import decode_all
 from eventlet import GreenPool
 from eventlet.event import Event as Signal
 from pymongo import ASCENDING, IndexModel
+from pymongo.collection import Collection
 from pymongo.database import Database
 
 from services.chassis import telemetry
-from services.chassis.broker import Outgoing, Publisher
+from services.chassis.broker import Publisher
 from services.chassis.clock import now
 from services.chassis.crashpoints import crashpoint
+from services.chassis.frames import Outgoing
 from services.chassis.lease import Lease
 from services.chassis.messages import Envelope
 from services.chassis.repository import OUTBOX, OUTBOX_SINCE
@@ -39,7 +43,8 @@ GATHER = 0.005
 PAUSE_AFTER_FAILURE = 0.5  # seconds
 OLDEST = datetime.fromtimestamp(0, UTC)
 WAITS = {OUTBOX_SINCE: {"$gt": OLDEST}}
-INDEX = IndexModel([(OUTBOX_SINCE, ASCENDING)], sparse=True)
+OLDEST_FIRST = [(OUTBOX_SINCE, ASCENDING)]
+INDEX = IndexModel(OLDEST_FIRST, sparse=True)
 
 log = telemetry.logger("outbox")
 Document = dict[str, Any]
@@ -144,22 +149,27 @@ class Relay:
 
     def _sweep(self) -> None:
         for name, collection in self._collections.items():
-            while True:
-                own = self._under_way[name] | self._sent[name].keys()
-                waiting = collection.find(WAITS, {OUTBOX_SINCE: 1}).sort(OUTBOX_SINCE)
-                found = list(waiting.limit(BATCH + len(own)))
-                if not self._relay_swept(name, found, own):
-                    break
+            self._seen[name] = self._sweep_collection(name, collection)
 
-    def _relay_swept(self, name: str, found: list[Document], own: set[str]) -> bool:
-        """Whether there is a backlog, so that the next batch is wanted at once."""
-        ids = {document["_id"] for document in found} - own
-        backlog = len(ids) >= BATCH
-        stuck = ids if backlog else ids & self._seen[name]
-        self._seen[name] = ids
-        if stuck:
-            self._start(name, dict.fromkeys(stuck, READ))
-        return backlog
+    def _sweep_collection(self, name: str, collection: Collection[Document]) -> set[str]:
+        """Start what nobody else publishes; return the others, which wait for the first time or are few."""
+        left: set[str] = set()
+        own = self._own(name)
+        with collection.find_raw_batches(WAITS, {OUTBOX: 1}, sort=OLDEST_FIRST, batch_size=BATCH) as batches:
+            for batch in takewhile(lambda _: self._lease.held, batches):
+                found = {d["_id"]: d.get(OUTBOX, []) for d in decode_all(batch, collection.codec_options)}
+                # A mark may come between the server's answer and ours, so what is our own was noted before.
+                ids = found.keys() - own - self._own(name)
+                backlog = len(ids) == BATCH
+                stuck = ids if backlog else ids & self._seen[name]
+                if stuck:
+                    self._start(name, {id: Waiting(found[id], clean=True) for id in stuck})
+                left |= ids - stuck
+                own = self._own(name)
+        return left
+
+    def _own(self, name: str) -> set[str]:
+        return self._under_way[name] | self._sent[name].keys()
 
     def _start(self, name: str, documents: dict[str, Waiting]) -> None:
         """A batch as a task of its own; waits when enough are under way."""

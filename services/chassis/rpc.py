@@ -20,7 +20,8 @@ from nameko.extensions import Entrypoint, SharedExtension, register_entrypoint
 from pydantic import BaseModel, ValidationError
 
 from services.chassis import telemetry
-from services.chassis.broker import Consumer, Outgoing
+from services.chassis.broker import Consumer
+from services.chassis.frames import Incoming, Outgoing
 from services.chassis.outage import is_transient
 from services.chassis.process import Broker, Storage
 from services.chassis.settings import settings
@@ -152,7 +153,7 @@ class RpcServer(SharedExtension):  # type: ignore[misc]
         self.methods: dict[str, RpcMethod] = {}
 
     def setup(self) -> None:
-        self.waiting: deque[Any] = deque()
+        self.waiting: deque[Incoming] = deque()
         self.running = 0
         self.stopping = False
         queue = f"rpc-{self.container.service_name}"
@@ -168,8 +169,8 @@ class RpcServer(SharedExtension):  # type: ignore[misc]
         while self.waiting:
             eventlet.sleep(STOP_POLL)
 
-    def receive(self, message: Any) -> None:
-        message.delivery_info["arrived"] = time.monotonic()  # its caller's time runs while it waits here
+    def receive(self, message: Incoming) -> None:
+        message.arrived = time.monotonic()  # its caller's time runs while it waits here
         self.waiting.append(message)
         self.work()
 
@@ -177,7 +178,7 @@ class RpcServer(SharedExtension):  # type: ignore[misc]
         while self.waiting and self.running < settings().max_workers:
             self.begin(self.waiting.popleft())
 
-    def begin(self, message: Any) -> None:
+    def begin(self, message: Incoming) -> None:
         """Nothing in a message may raise from here: that would end the reader of the link."""
         reply_to, correlation_id = _address(message)
         try:
@@ -229,8 +230,7 @@ class RpcServer(SharedExtension):  # type: ignore[misc]
             return
         body = orjson.dumps({"result": result, "error": None if error is None else serialized(error)})
         exchange = "" if reply_to.startswith(DIRECT_REPLY) else RPC_EXCHANGE
-        properties = {"correlation_id": correlation_id}
-        reply = Outgoing(exchange, reply_to, body, properties=properties, mandatory=False)
+        reply = Outgoing(exchange, reply_to, body, properties={"correlation_id": correlation_id}, mandatory=False)
         self.broker.publisher.reply(reply)
 
 
@@ -244,24 +244,24 @@ class RpcMethod(Entrypoint):  # type: ignore[misc]
         self.server.stop_taking()
 
 
-def _address(message: Any) -> tuple[str, str]:
+def _address(message: Incoming) -> tuple[str, str]:
     properties = message.properties
     return properties.get("reply_to") or "", properties.get("correlation_id") or ""
 
 
-def parse(message: Any) -> Request:
+def parse(message: Incoming) -> Request:
     """Raise ``Malformed``."""
-    body, headers = message.body, message.headers or {}
+    body, headers = message.body, message.headers
     if len(body) > MAX_BODY:
         raise Malformed("请求过大")
     try:
         kwargs = orjson.loads(body)["kwargs"]
-        until = message.delivery_info["arrived"] + float(headers.get("timeout") or DEADLINE)
+        until = message.arrived + float(headers.get("timeout") or DEADLINE)
     except (ValueError, TypeError, KeyError):
         raise Malformed() from None
     if not isinstance(kwargs, dict):
         raise Malformed()
-    method = message.delivery_info["routing_key"].rpartition(".")[2]
+    method = message.routing_key.rpartition(".")[2]
     trace = telemetry.Trace(_text(headers, "correlationid"), "", _text(headers, "traceparent"))
     return Request(method, kwargs, *_address(message), until, trace)
 

@@ -21,10 +21,11 @@ from pydantic import ValidationError
 from pymongo.errors import ConnectionFailure, PyMongoError
 
 from services.chassis import outage, telemetry
-from services.chassis.broker import Consumer, Outgoing
+from services.chassis.broker import Consumer
 from services.chassis.clock import now
 from services.chassis.crashpoints import crashpoint
 from services.chassis.dead import WAITS
+from services.chassis.frames import Incoming, Outgoing
 from services.chassis.messages import PREFIX, Envelope, Event
 from services.chassis.parking import Place
 from services.chassis.process import Broker, Storage
@@ -51,7 +52,7 @@ log = telemetry.logger("subscriber")
 Handler = Callable[[Any, Any], None]
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Delivery:
     """One message as it was delivered."""
 
@@ -302,7 +303,7 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         self.stopping = True
         self.waiting.clear()
 
-    def receive(self, message: Any) -> None:
+    def receive(self, message: Incoming) -> None:
         self.waiting.append(raw(message, self.consumer.generation))
         if not self.running:
             self.running = True
@@ -443,15 +444,12 @@ def carried(headers: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def raw(message: Any, generation: int) -> Delivery:
+def raw(message: Incoming, generation: int) -> Delivery:
     """A message as it came, whatever is in it."""
-    body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
-    headers = message.headers or {}
-    attempt = headers.get(ATTEMPT, 0)
+    attempt = message.headers.get(ATTEMPT, 0)
     attempt = attempt if isinstance(attempt, int) and 0 <= attempt < 1000 else 0
-    message_id = message.properties.get("message_id") or ""
-    redelivered = bool(message.delivery_info.get("redelivered"))
-    return Delivery(body, headers, message_id, generation, message.delivery_tag, attempt, redelivered)
+    id = message.properties.get("message_id", "")
+    return Delivery(message.body, message.headers, id, generation, message.tag, attempt, message.redelivered)
 
 
 def parse(event: type[Event], delivery: Delivery) -> Delivery | Rejected:
@@ -460,9 +458,10 @@ def parse(event: type[Event], delivery: Delivery) -> Delivery | Rejected:
         if len(delivery.body) > MAX_BODY:
             raise ValueError(f"body of {len(delivery.body)} bytes")
         envelope = Envelope.parse(delivery.headers, delivery.body)
-        if envelope.type != event.type():
-            return replace(delivery, envelope=envelope)
-        return replace(delivery, envelope=envelope, event=event.model_validate(orjson.loads(delivery.body)))
+        if envelope.type == event.type():
+            delivery.event = event.model_validate(orjson.loads(delivery.body))
+        delivery.envelope = envelope
+        return delivery
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, e["loc"])) + ": " + e["type"] for e in error.errors())
         return Rejected(f"invalid {event.fact}: {fields}")

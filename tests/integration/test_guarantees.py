@@ -11,8 +11,11 @@ import pytest
 from deploy.local.servers import free_port
 from deploy.reference.rpc import Away, Refused
 from services.chassis.messages import PREFIX
+from services.chassis.outbox import BATCH
 from services.chassis.topology import DEAD_SUFFIX, UNROUTED
+from services.chassis.unit_of_work import Work
 from tests.support.processes import World, eventually
+from tests.support.sample import SITE, Thing, ThingHappened, Things
 from tests.support.system import Events
 from tests.support.topology import QUEUE
 from tests.support.wire import channel_of, dead_letters, envelope, publish, publish_events, the_dead
@@ -134,6 +137,23 @@ def _touch(world: World, thing: str, times: int) -> None:
 def _relay_holder(world: World, replicas: list[Any]) -> Any:
     lease = eventually(lambda: world.database("alpha")["leases"].find_one({"_id": "leader"}))
     return next(replica for replica in replicas if lease["holder"].endswith(f":{replica.pid}"))
+
+
+def test_what_a_dead_process_has_left_is_published_once_and_in_order(world: World) -> None:
+    world.start("beta").wait_started()  # which declares the exchange
+    left = [f"thing-{n}" for n in range(2 * BATCH + 1)]
+    work = Work(world.database("alpha"), {"things": Things})
+    for thing in left:
+        happened = ThingHappened(site=SITE, thing_id=thing, counter=thing)
+        work.things.add(Thing(thing, thing), happened, happened)
+    work.commit_each()
+    with Events(world.amqp_uri) as events:
+        for replica in [world.start("alpha") for _ in range(2)]:
+            replica.wait_started()
+        eventually(lambda: world.unsent() == 0)
+        eventually(lambda: len(events) >= 2 * len(left))
+        assert events.first_publications() == {thing: [1, 2] for thing in left}
+        assert len(events) == 2 * len(left), "some are doubled"
 
 
 # -- 5 ------------------------------------------------------------------------------------------------

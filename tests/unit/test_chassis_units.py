@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated, Any
 
-import amqp
 import orjson
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -29,6 +28,7 @@ from pymongo.errors import (
 from services.chassis import breaker
 from services.chassis.breaker import Breaker
 from services.chassis.crashpoints import crashpoint
+from services.chassis.frames import Incoming
 from services.chassis.messages import PREFIX, Envelope, dump, routing_key
 from services.chassis.outage import Outage, is_transient
 from services.chassis.personal import blind_index, decrypt, encrypt, personal_fields
@@ -436,17 +436,13 @@ def test_foreign_headers_go_no_further() -> None:
     ("header", "attempt"), [(2, 2), (0, 0), (-1, 0), (1000, 0), ("2", 0), (None, 0), ([1], 0), (2**70, 0), (1.5, 0)]
 )
 def test_a_forged_attempt_starts_from_nothing(header: Any, attempt: int) -> None:
-    message = amqp.Message(b"{}", application_headers={"attempt": header})
-    message.delivery_info = {"delivery_tag": 1}
-    assert raw(message, 1).attempt == attempt
+    assert raw(Incoming(b"{}", {"attempt": header}, {}), 1).attempt == attempt
 
 
 def test_a_message_without_headers_or_properties_is_taken_and_rejected() -> None:
-    for message in (amqp.Message(b"{}"), amqp.Message("{}"), amqp.Message(b"{}", application_headers=None)):
-        message.delivery_info = {"delivery_tag": 1}
-        delivery = raw(message, 1)
-        assert (delivery.body, delivery.headers, delivery.attempt) == (b"{}", {}, 0)
-        assert isinstance(parse(OrderAccepted, delivery), Rejected)
+    delivery = raw(Incoming(b"{}", {}, {}), 1)
+    assert (delivery.body, delivery.headers, delivery.attempt) == (b"{}", {}, 0)
+    assert isinstance(parse(OrderAccepted, delivery), Rejected)
 
 
 # -- outage and breaker -------------------------------------------------------------------------------
