@@ -176,7 +176,7 @@ def supervise(settings: Settings, plan: Plan) -> int:
     """Run the only supervisor of this data directory."""
     os.environ["SIDAN_DATA_DIR"] = str(settings.data_dir)  # marks every child
     settings.run.mkdir(parents=True, exist_ok=True)
-    with _alone(settings.run):
+    with alone(settings.run):
         forget_addresses(settings.run)
         end_leftovers(settings.run, settings.data_dir)
         if plan.probe and not port_is_free(settings.port, settings.host):
@@ -207,7 +207,7 @@ def main() -> int:
 
 
 @contextmanager
-def _alone(run: Path) -> Iterator[None]:
+def alone(run: Path) -> Iterator[None]:
     """Hold the lock of this directory; a lock ends with its process, a process id is used again."""
     with (run / "lock").open("a") as lock:
         try:
