@@ -8,11 +8,11 @@ something was found or is left to do, 2 on wrong usage, 3 when the broker or the
 import argparse
 import sys
 
-from deploy.operate import backup, dead, doctor, ledger, queues, restore
+from deploy.operate import backup, dead, doctor, ledger, queues, reconcile, restore, tickets
 from deploy.operate.commands import run
 from deploy.operate.system import System
 
-PARTS = (dead, queues, doctor, ledger, backup, restore)
+PARTS = (dead, queues, doctor, ledger, backup, restore, reconcile, tickets)
 """Modules with a function ``add_to(parts)`` that declares their commands."""
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from deploy.operate.commands import DONE, FOUND, answer, command, group
+from deploy.operate.snapshot import moment
 from deploy.operate.system import System
 from services.points.verify import verify
 
@@ -14,7 +15,8 @@ def add_to(parts: Any) -> None:
 
 def ledger_verify(system: System, options: Any) -> int:
     database = system.database("points")
-    findings = list(verify(database))
+    with moment(system) as session:
+        findings = list(verify(database, session))
     counts = {name: database[name].count_documents({}) for name in ("accounts", "transfers")}
     told = f"{counts['accounts']} accounts, {counts['transfers']} transfers, {len(findings)} findings"
     answer(options, {**counts, "findings": findings}, [told, *findings])

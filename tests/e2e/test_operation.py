@@ -27,15 +27,20 @@ CANARY_PHONE, CANARY_ADDRESS, CANARY_NAME = "13987654321", "金丝雀巷九号",
 
 def sidan(system: System, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line tool against the system under test."""
+    with begun(system, *arguments) as tool:
+        told, complained = tool.communicate(timeout=60)
+    return subprocess.CompletedProcess(tool.args, tool.returncode, told, complained)
+
+
+def begun(system: System, *arguments: str) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         "AMQP_URI": system.amqp_uri,
         "MONGO_URI": system.mongo_uri,
         "SIDAN_DATABASE_PREFIX": system.prefix,
     }
-    return subprocess.run(
-        [ROOT / "sidan", *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    pipe = subprocess.PIPE
+    return subprocess.Popen([ROOT / "sidan", *arguments], env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
 @contextmanager
