@@ -60,6 +60,8 @@ class RpcClient:
         self._breakers: dict[str, Breaker] = {}
         self._numbers = itertools.count()
         self._prefix = os.urandom(6).hex()
+        telemetry.BROKER_LINK.set_function(lambda: self._channel is not None)
+        telemetry.BROKER_BLOCKED.set_function(lambda: self._blocked)
 
     @property
     def connected(self) -> bool:

@@ -123,7 +123,7 @@ class Supervisor:
             "amqp": self._amqp,
             "mongo": self._mongo,
             "management": self._management(),
-            "metrics": {name: f"http://127.0.0.1:{port}/metrics" for name, port in metrics.items()},
+            "metrics": {name: f"{self._measured_at(name, port)}/metrics" for name, port in metrics.items()},
         }
         file = self._settings.run / "endpoints.json"
         write_private(file, json.dumps(addresses, indent=2) + "\n")
@@ -144,6 +144,10 @@ class Supervisor:
             answers = partial(_answers, self._settings.address, self._plan.probe)
             page = f"{self._settings.address}{self._plan.probe}, see {self._settings.logs}"
             self._keeper.until(answers, page, PROBE_INTERVAL)
+
+    def _measured_at(self, name: str, port: int) -> str:
+        """The gateway needs no port of its own for that."""
+        return self._settings.address if name.startswith("gateway") else f"http://127.0.0.1:{port}"
 
     def _management(self) -> str | None:
         return f"http://127.0.0.1:{self._broker.management_port}" if self._broker else None

@@ -60,10 +60,10 @@ def run(system: System, options: Any) -> int:
 def _check(folder: Path, manifest: Document) -> None:
     """Everything that can be known before anything is touched. Raise ``Refused``."""
     known, own = manifest["key_check"], key_check()
-    if known and own and known != own:
+    if known and known != own:
         raise Refused(
-            "The backup was made with another SIDAN_DATA_KEY: its personal data could not be read. Give that key to"
-            " this system first (SIDAN_DATA_KEY, or secrets.env in the data directory)."
+            f"The backup needs the SIDAN_DATA_KEY that it was made with, and {'another' if own else 'none'} is set:"
+            " its personal data could not be read. Set it, or copy secrets.env to the data directory."
         )
     for name, told in manifest["files"].items():
         archive.check_file(folder, name, told)

@@ -202,6 +202,8 @@ class Publisher:
         self._tag = 0
         self.start, self.stop = self._link.start, self._link.stop
         self.wait_open = self._link.wait_open
+        telemetry.BROKER_LINK.set_function(lambda: self._link.is_open)
+        telemetry.BROKER_BLOCKED.set_function(lambda: self._link.blocked)
 
     @property
     def usable(self) -> bool:

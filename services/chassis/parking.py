@@ -150,6 +150,7 @@ class Parking:
             found = list(self._rows.find({}, {"head": {"$first": "$events"}}))
             seen = {row["_id"]: self._seen(row["_id"], row["head"]) for row in found if "head" in row}
             self._held = {**self._entered, **seen}
+            telemetry.PARKED_BEHIND_DEAD.set(sum(head.dead for head in seen.values()))
             for key, head in seen.items():
                 if not head.dead and head.looks > self._lost:
                     log.error("event did not come back, later ones go on", row=key, event_id=head.id)

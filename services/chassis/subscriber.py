@@ -275,6 +275,8 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         self.probed: set[str] = set()
         """Aggregates that had their turn in this round of an outage."""
         telemetry.IN_HAND.labels(self.queue).set_function(lambda: len(self.waiting))
+        for counter in (telemetry.RETRIED, telemetry.DEAD):
+            counter.labels(self.queue)  # there from the start, or the first one would be no increase
         self.running = False
         self.stopping = False
         self.consumer = Consumer(self.queue, 2 * BATCH, self.receive, paused=self.is_paused)

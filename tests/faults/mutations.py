@@ -271,6 +271,10 @@ def no_clock_of_the_server() -> None:
     lease.Lease.held = property(lambda _self: True)  # type: ignore[assignment,method-assign]
 
 
+def no_events_in_backup() -> None:
+    """The scenario itself makes its backup without what is on its way."""
+
+
 MUTATIONS: dict[str, Callable[[], Any]] = {
     "outbox": no_outbox,
     "inbox": no_inbox,
@@ -298,4 +302,5 @@ MUTATIONS: dict[str, Callable[[], Any]] = {
     "transitions": no_transitions,
     "timers": no_timers,
     "lease": no_clock_of_the_server,
+    "events-in-backup": no_events_in_backup,
 }

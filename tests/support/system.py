@@ -66,6 +66,8 @@ class System:
             "TEST_CLOCK_OFFSET": str(self.offset.total_seconds()),
             **settings,
         }
+        self.metrics: dict[str, int] = {}
+        """The port of each service's health and metrics."""
         entry = "tests.support.clocked" if self.offset else "deploy.service"
         self.processes = {name: self._process(name, entry, name) for name in SERVICES}
         self.processes |= {f"{name}-2": self._process(f"{name}-2", entry, name) for name in twice}
@@ -144,7 +146,10 @@ class System:
 
     def _process(self, name: str, module: str, *arguments: str) -> Process:
         command = [sys.executable, "-m", module, *arguments]
-        return Process(command, self.folder / f"{name}.log", self._environment, ROOT)
+        if arguments:
+            self.metrics[name] = free_port()
+        own = {"SIDAN_METRICS_PORT": str(self.metrics.get(name, 0))}
+        return Process(command, self.folder / f"{name}.log", {**self._environment, **own}, ROOT)
 
     @contextmanager
     def gateway(self, module: str = "gateway", **settings: str) -> Iterator[httpx.Client]:

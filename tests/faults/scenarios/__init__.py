@@ -1,5 +1,5 @@
 """The catalogue: importing a module adds its scenarios, in the order of their numbers where it matters."""
 
-from tests.faults.scenarios import broker, cluster, crashes, database, messages, races, stops, surroundings
+from tests.faults.scenarios import backup, broker, cluster, crashes, database, messages, races, stops, surroundings
 
-__all__ = ["broker", "cluster", "crashes", "database", "messages", "races", "stops", "surroundings"]
+__all__ = ["backup", "broker", "cluster", "crashes", "database", "messages", "races", "stops", "surroundings"]
