@@ -116,7 +116,7 @@ def _copy_dead(system: System, archive: Archive, broker: Any) -> set[str]:
     with archive.sheet(DEAD) as sheet:
         for letter in messages.dead(broker, _queues(system)):
             sheet.add(bson.encode(letter))
-            ids.add(letter["message_id"])
+            ids.add(letter["id"])
     told.done(sheet.documents)
     return ids
 

@@ -10,8 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any
 
 from pymongo.client_session import ClientSession
@@ -19,6 +18,7 @@ from pymongo.client_session import ClientSession
 from deploy.operate import tickets
 from deploy.operate.backup import Told
 from deploy.operate.commands import DONE, FOUND, Misused, answer, command, progress
+from deploy.operate.copies import in_batches
 from deploy.operate.snapshot import moment
 from deploy.operate.system import Document, System
 from services.activities.domain import State as Hours
@@ -95,7 +95,7 @@ def segments(system: System, session: ClientSession) -> Found:
     """Each segment of a completed order has one record, in effect as soon as the order is closed."""
     orders = system.database("dispatch")["orders"]
     found = orders.find({"segments.0": {"$exists": True}}, {"state": 1, "segments": 1}, session=session)
-    for batch in _batches(found):
+    for batch in in_batches(found, BATCH):
         wanted = {record_id(order["_id"], n): (order, s) for order in batch for n, s in enumerate(order["segments"])}
         known = _records(system, session, wanted)
         for id, (order, segment) in wanted.items():
@@ -121,7 +121,7 @@ def _compare_segment(id: str, state: str, segment: Document, known: list[Documen
 def records(system: System, session: ClientSession) -> Found:
     """Each record has its segment; each that took effect its award, each that was taken back its reversal."""
     sheets = system.database("activities")["timesheets"].find({}, {"volunteer_id": 1, "records": 1}, session=session)
-    for batch in _batches(sheets):
+    for batch in in_batches(sheets, BATCH):
         kept = [{**record, "volunteer_id": sheet["volunteer_id"]} for sheet in batch for record in sheet["records"]]
         known = _segment_ids(system, session, {r["source_id"] for r in kept if r["source_type"] == "order"})
         awards = [award_id(record["id"]) for record in kept]
@@ -155,7 +155,7 @@ def postings(system: System, session: ClientSession) -> Found:
     """Each award, and each reversal of one, has its hours, and only once."""
     wanted = {"source_id": 1, "reverses": 1}
     found = system.database("points")["transfers"].find({"source_type": "hours"}, wanted, session=session)
-    for batch in _batches(found):
+    for batch in in_batches(found, BATCH):
         known = _records(system, session, {transfer["source_id"] for transfer in batch})
         for transfer in batch:
             id, source = transfer["_id"], transfer["source_id"]
@@ -227,7 +227,3 @@ def _transfers(system: System, session: ClientSession, ids: list[str]) -> dict[s
 
 def _said(values: list[Any]) -> str:
     return " ".join(map(str, values))
-
-
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    return iter(partial(lambda rest: list(islice(rest, BATCH)), iter(documents)), [])

@@ -6,22 +6,21 @@ events that the restored aggregates have told. Run again after an interruption i
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import amqp
 
 from deploy.operate import archive, messages
 from deploy.operate.archive import MANIFEST
 from deploy.operate.backup import BATCH, DEAD, EVENTS, RESTORING, Told, key_check
 from deploy.operate.commands import DONE, Refused, answer, command, progress
+from deploy.operate.copies import Copies, count, in_batches
 from deploy.operate.snapshot import OPERATION, databases
 from deploy.operate.stopped import standing
 from deploy.operate.system import Document, System
 from services.chassis import topology
+from services.chassis.broker import Outgoing
 from services.chassis.messages import PREFIX, Envelope
 from services.chassis.parking import PARKING
 from services.chassis.topology import DEAD_SUFFIX, EVENT_LOG, UNROUTED, retry_queue
@@ -31,6 +30,7 @@ KEPT_IN = {
     "order": "orders", "hours": "timesheets", "points": "accounts",
 }  # fmt: skip
 """The collection of the aggregate that tells a fact, by the fact's first word."""
+EMPTY = (0, 0)
 FOUND_BY = {"hours": "records.id"}
 """The field that holds an event's subject, where it is not the aggregate's id."""
 
@@ -80,16 +80,16 @@ def restore(system: System, broker: Any, folder: Path, manifest: Document, repla
     marks.replace_one(own, own, upsert=True)
     _empty_databases(system)
     _empty_broker(system, broker)
-    count = sum(_put_back(system, folder, kept) for kept in manifest["collections"])
+    restored = sum(_put_back(system, folder, kept) for kept in manifest["collections"])
     events, dead = _give_again(system, broker, folder) if EVENTS in manifest["files"] else (0, 0)
     marks.drop()
-    return {"documents": count, "events": events, "dead": dead}
+    return {"documents": restored, "events": events, "dead": dead}
 
 
 def _refuse_running(system: System, broker: Any) -> None:
     leads = {"$expr": {"$gt": ["$until", "$$NOW"]}}
     running = [name for name in system.publishers if system.database(name)["leases"].find_one(leads)]
-    running += [queue for queue in _queues(system) if _state(broker, queue)[1]]
+    running += [queue for queue in _queues(system) if (count(broker, queue) or EMPTY)[1]]
     if running:
         raise Refused(f"The system runs ({running[0]}): stop the gateway and all services first.")
 
@@ -99,7 +99,7 @@ def _refuse_full(system: System, broker: Any) -> None:
         database = system.database(service)
         if full := [name for name in database.list_collection_names() if database[name].find_one({}, {"_id": 1})]:
             raise Refused(f"{database.name}.{full[0]} is not empty. With --replace all of it is thrown away.")
-    if waiting := [queue for queue in (*_queues(system), EVENT_LOG) if _state(broker, queue)[0]]:
+    if waiting := [queue for queue in (*_queues(system), EVENT_LOG) if (count(broker, queue) or EMPTY)[0]]:
         raise Refused(
             f"The broker's {waiting[0]} is not empty, and its messages may be newer than the backup."
             " Take a fresh broker, or throw away what this one holds with --replace."
@@ -126,34 +126,34 @@ def _put_back(system: System, folder: Path, kept: Document) -> int:
     """A collection, then its indexes."""
     service, name = kept["service"], kept["name"]
     database = system.database(service)
-    told, count = Told(f"{service}.{name}"), 0
-    for batch in _batches(archive.documents(folder, f"{service}/{name}")):
+    told, done = Told(f"{service}.{name}"), 0
+    for batch in in_batches(archive.documents(folder, f"{service}/{name}"), BATCH):
         database[name].insert_many(batch, ordered=False)
-        count += len(batch)
-        told.so_far(count)
+        done += len(batch)
+        told.so_far(done)
     if indexes := [index for index in kept["indexes"] if index["name"] != "_id_"]:
         database.command("createIndexes", name, indexes=indexes)
-    told.done(count)
-    return count
+    told.done(done)
+    return done
 
 
 def _give_again(system: System, broker: Any, folder: Path) -> tuple[int, int]:
     """To each queue what its handler may not have handled, and to the event log; handlers absorb what they know."""
-    letters = {(letter["queue"], letter["message_id"]): letter for letter in archive.documents_of(folder, DEAD)}
+    letters = {(letter["queue"], letter["id"]): letter for letter in archive.documents_of(folder, DEAD)}
     dead = _parked_as_dead(system) & letters.keys()
-    told, events = Told("events"), 0
-    with messages.Sending(broker) as sending:
-        for batch in _batches(archive.documents_of(folder, EVENTS)):
-            for event in _told_by(system, batch):
-                sending(EVENT_LOG, event)
-                for queue in _queues_of(system, event):
-                    if (queue, event["message_id"]) not in dead:
-                        letters.pop((queue, event["message_id"]), None)
-                        sending(queue, event)
-                events += 1
-                told.so_far(events)
-        for letter in letters.values():
-            sending(letter["queue"] + DEAD_SUFFIX, letter)
+    told, events, copies = Told("events"), 0, Copies(broker)
+    for batch in in_batches(archive.documents_of(folder, EVENTS), BATCH):
+        given: list[Outgoing] = []
+        for event in _told_by(system, batch):
+            events += 1
+            given.append(messages.outgoing(event, EVENT_LOG))
+            for queue in _queues_of(system, event):
+                if (queue, event["message_id"]) not in dead:
+                    letters.pop((queue, event["message_id"]), None)
+                    given.append(messages.outgoing(event, queue))
+        copies.publish(given)
+        told.so_far(events)
+    copies.publish([messages.outgoing(letter, letter["queue"] + DEAD_SUFFIX) for letter in letters.values()])
     told.done(events)
     return events, len(letters)
 
@@ -213,20 +213,3 @@ def _parked_as_dead(system: System) -> set[tuple[str, str]]:
 def _queues(system: System) -> list[str]:
     handlers = [subscription.queue for subscription in system.subscriptions]
     return [*handlers, *(queue + DEAD_SUFFIX for queue in handlers), *map(retry_queue, system.delays)]
-
-
-def _state(broker: Any, queue: str) -> tuple[int, int]:
-    """Messages and consumers; nothing of a queue that does not exist."""
-    channel = broker.channel()
-    try:
-        declared = channel.queue_declare(queue, passive=True)
-        channel.close()
-        return declared.message_count, declared.consumer_count
-    except amqp.exceptions.NotFound:
-        return 0, 0
-
-
-def _batches(documents: Iterable[Any]) -> Iterator[list[Any]]:
-    rest = iter(documents)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
