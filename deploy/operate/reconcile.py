@@ -94,7 +94,9 @@ def look(system: System) -> Found:
 def segments(system: System, session: ClientSession) -> Found:
     """Each segment of a completed order has one record, in effect as soon as the order is closed."""
     orders = system.database("dispatch")["orders"]
-    found = orders.find({"segments.0": {"$exists": True}}, {"state": 1, "segments": 1}, session=session)
+    found = orders.find(
+        {"segments.0": {"$exists": True}}, {"state": 1, "segments": 1}, session=session, batch_size=BATCH
+    )
     for batch in in_batches(found, BATCH):
         wanted = {record_id(order["_id"], n): (order, s) for order in batch for n, s in enumerate(order["segments"])}
         known = _records(system, session, wanted)
@@ -120,7 +122,9 @@ def _compare_segment(id: str, state: str, segment: Document, known: list[Documen
 
 def records(system: System, session: ClientSession) -> Found:
     """Each record has its segment; each that took effect its award, each that was taken back its reversal."""
-    sheets = system.database("activities")["timesheets"].find({}, {"volunteer_id": 1, "records": 1}, session=session)
+    sheets = system.database("activities")["timesheets"].find(
+        {}, {"volunteer_id": 1, "records": 1}, session=session, batch_size=BATCH
+    )
     for batch in in_batches(sheets, BATCH):
         kept = [{**record, "volunteer_id": sheet["volunteer_id"]} for sheet in batch for record in sheet["records"]]
         known = _segment_ids(system, session, {r["source_id"] for r in kept if r["source_type"] == "order"})
@@ -154,7 +158,9 @@ def _compare_postings(record: Document, posted: dict[str, Document]) -> Found:
 def postings(system: System, session: ClientSession) -> Found:
     """Each award, and each reversal of one, has its hours, and only once."""
     wanted = {"source_id": 1, "reverses": 1}
-    found = system.database("points")["transfers"].find({"source_type": "hours"}, wanted, session=session)
+    found = system.database("points")["transfers"].find(
+        {"source_type": "hours"}, wanted, session=session, batch_size=BATCH
+    )
     for batch in in_batches(found, BATCH):
         known = _records(system, session, {transfer["source_id"] for transfer in batch})
         for transfer in batch:
@@ -168,9 +174,15 @@ def postings(system: System, session: ClientSession) -> Found:
 def totals(system: System, session: ClientSession) -> Found:
     """Registry's totals are the sums of what activities and points hold. Three streams, by volunteer."""
     effective = {"volunteer_id": 1, "records.state": 1, "records.hours": 1}
-    sheets = system.database("activities")["timesheets"].find({}, effective, session=session).sort("volunteer_id")
-    accounts = system.database("points")["accounts"].find({}, {"balance": 1}, session=session).sort("_id")
-    told = system.database("registry")["totals"].find(session=session).sort("_id")
+    sheets = (
+        system.database("activities")["timesheets"]
+        .find({}, effective, session=session, batch_size=BATCH)
+        .sort("volunteer_id")
+    )
+    accounts = (
+        system.database("points")["accounts"].find({}, {"balance": 1}, session=session, batch_size=BATCH).sort("_id")
+    )
+    told = system.database("registry")["totals"].find(session=session, batch_size=BATCH).sort("_id")
     streams = (
         ((sheet["volunteer_id"], "hours", _effective(sheet)) for sheet in sheets),
         ((account["_id"], "points", account["balance"]) for account in accounts),

@@ -11,6 +11,7 @@ from services.chassis.repository import from_document
 from services.points.domain import Account, Transfer, verify_chain
 
 Document = dict[str, Any]
+BATCH = 1000
 HOLDERS = {"$filter": {"input": "$entries", "cond": {"$gt": ["$$this.sequence", None]}}}
 """The entries of holders' accounts: issuing accounts have no sequence."""
 
@@ -25,7 +26,7 @@ def verify(database: Database[Document], session: ClientSession | None = None) -
     yield from _sum(database, session)
     entries = _by_account(database, session)
     rest = next(entries, None)
-    for document in database["accounts"].find(session=session).sort("_id"):
+    for document in database["accounts"].find(session=session, batch_size=BATCH).sort("_id"):
         account = from_document(Account, document)
         while rest and rest[0] < account.id:
             yield _ownerless(rest[0])
@@ -52,7 +53,7 @@ def _by_account(database: Database[Document], session: ClientSession | None) -> 
         {"$unwind": "$own"},
         {"$sort": {"own.account": 1, "own.sequence": 1}},
     ]
-    found = database["transfers"].aggregate(steps, session=session, allowDiskUse=True)
+    found = database["transfers"].aggregate(steps, session=session, allowDiskUse=True, batchSize=BATCH)
     for account, documents in groupby(found, lambda document: document["own"]["account"]):
         yield account, [from_document(Transfer, {k: v for k, v in d.items() if k != "own"}) for d in documents]
 
