@@ -25,6 +25,7 @@ from deploy.operate.system import Document, System
 from services.chassis.parking import PARKING
 
 EVENTS, DEAD = "events", "dead"
+DATA_KEY = "SIDAN_DATA_KEY"
 RESTORING = "restoring"
 """Collection of the tools' database that is there while a restore is under way."""
 REACH = 24.0
@@ -165,9 +166,18 @@ def _collections(system: System) -> list[tuple[str, str]]:
 
 def key_check() -> str | None:
     """Tells one data key from another and nothing else; None where the key is not known here."""
-    local = data_dir() / "secrets.env"
-    key = os.environ.get("SIDAN_DATA_KEY") or (load_secrets(local).get("SIDAN_DATA_KEY") if local.exists() else None)
-    return hmac.digest(key.encode(), b"sidan backup", "sha256").hex()[:16] if key else None
+    key = next(_data_keys(), None)
+    return hmac.digest(key.strip().encode(), b"sidan backup", "sha256").hex()[:16] if key else None
+
+
+def _data_keys() -> Iterator[str]:
+    """From the environment, a mounted file or the local runtime's file, as services are given it."""
+    if told := os.environ.get(DATA_KEY):
+        yield told
+    if mounted := os.environ.get("SIDAN_SECRETS_DIR"):
+        yield from (file.read_text() for file in Path(mounted).iterdir() if file.name.upper() == DATA_KEY)
+    if (local := data_dir() / "secrets.env").exists():
+        yield load_secrets(local)[DATA_KEY]
 
 
 class Told:
