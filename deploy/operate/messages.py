@@ -9,8 +9,8 @@ import amqp
 
 from deploy.operate.copies import ADDED
 from deploy.operate.system import Document
-from services.chassis.broker import Outgoing
 from services.chassis.dead import DeadLetters
+from services.chassis.frames import Outgoing
 from services.chassis.messages import PREFIX
 from services.chassis.topology import EVENT_LOG
 

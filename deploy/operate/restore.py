@@ -20,7 +20,7 @@ from deploy.operate.snapshot import OPERATION, databases
 from deploy.operate.stopped import standing
 from deploy.operate.system import Document, System
 from services.chassis import topology
-from services.chassis.broker import Outgoing
+from services.chassis.frames import Outgoing
 from services.chassis.messages import PREFIX, Envelope
 from services.chassis.parking import PARKING
 from services.chassis.topology import DEAD_SUFFIX, EVENT_LOG, UNROUTED, retry_queue
