@@ -19,6 +19,7 @@ from nameko.containers import ServiceContainer  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
 from deploy.topology import PUBLISHERS, service_class, subscriptions  # noqa: E402
+from services.chassis.environment import describe  # noqa: E402
 from services.chassis.settings import settings  # noqa: E402
 from services.chassis.telemetry import configure_logging, logger  # noqa: E402
 
@@ -74,14 +75,6 @@ def drain(container: ServiceContainer) -> None:
         return
     logger().warning("drain took too long, running handlers are given up")
     container.kill()
-
-
-def describe(error: ValidationError) -> str:
-    return "; ".join(f"{variable(str(e['loc'][0]))}: {e['msg']}" for e in error.errors())
-
-
-def variable(name: str) -> str:
-    return name if name.isupper() else f"SIDAN_{name.upper()}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from gateway.settings import settings
+from services.chassis.environment import describe
 from services.chassis.telemetry import configure_logging
 
 DRAIN_SECONDS = 4
@@ -23,7 +24,7 @@ def main() -> int:
     try:
         configuration = settings()
     except ValidationError as error:
-        print(f"cannot start the gateway: {error}", file=sys.stderr)
+        print(f"cannot start the gateway: {describe(error)}", file=sys.stderr)
         return 2
     configure_logging("gateway", configuration.log_level)
     uvicorn.run(
