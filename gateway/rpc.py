@@ -93,7 +93,7 @@ class RpcClient:
                 breaker.failed()
             raise Unavailable() from None
         except Unreachable:
-            breaker.failed()
+            breaker.succeeded()  # nobody waited for that, so everybody may ask
             raise
         finally:
             self._waiting.pop(correlation_id, None)

@@ -16,7 +16,7 @@ FAILURES = 5
 WINDOW = 30.0  # seconds
 FIRST_PAUSE = 0.5
 """Seconds until the first trial; twice as long after each that fails."""
-LONGEST_PAUSE = 4.0  # seconds
+LONGEST_PAUSE = 2.0  # seconds
 TRIAL = 5.0
 """Seconds for the outcome of a trial; one that is never told does not keep the breaker open for ever."""
 

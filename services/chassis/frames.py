@@ -250,7 +250,7 @@ def _octet(buffer: bytes, at: int) -> tuple[int, int]:
 
 def _text(buffer: bytes, at: int) -> tuple[str, int]:
     end = at + 1 + buffer[at]
-    return buffer[at + 1 : end].decode(), end
+    return buffer[at + 1 : end].decode(errors="replace"), end
 
 
 def _headers(buffer: bytes, at: int) -> tuple[dict[str, str], int]:
@@ -266,7 +266,7 @@ def _headers(buffer: bytes, at: int) -> tuple[dict[str, str], int]:
             raise ValueError("a header that is no text")
         text = value + ITEM.size
         at = text + length
-        headers[buffer[name:value].decode()] = buffer[text:at].decode()
+        headers[buffer[name:value].decode(errors="replace")] = buffer[text:at].decode()
     if at != end:
         raise ValueError("headers of another length")
     return headers, end
