@@ -12,6 +12,7 @@ from deploy.local.servers import MongoDB, RabbitMQ
 from services.chassis import personal
 from services.chassis.settings import settings
 from tests.support.clusters import RabbitCluster
+from tests.support.operate import Command
 from tests.support.processes import World
 from tests.support.servers import Broker, started, virtual_host
 
@@ -74,6 +75,12 @@ def world(amqp_uri: str, mongo_uri: str, database_prefix: str, tmp_path: Path) -
     world = World(amqp_uri, mongo_uri, database_prefix, tmp_path)
     yield world
     world.close()
+
+
+@pytest.fixture
+def sidan(world: World) -> Command:
+    """The operator's command line on the test's sample services."""
+    return Command(world)
 
 
 @pytest.fixture

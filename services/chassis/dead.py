@@ -1,8 +1,8 @@
-"""Dead letters: what no attempt could handle, to look at, to put back, to drop."""
+"""Dead letters: what no attempt could handle, to look at."""
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """Works on a synchronous connection of py-amqp; messages that are only looked at stay where they are."""
+    """Works on a synchronous connection of py-amqp; what its user does not acknowledge stays where it is."""
 
     def __init__(self, connection: Any, queues: Iterable[str]) -> None:
         self._connection, self._queues = connection, list(queues)
@@ -107,13 +107,6 @@ class DeadLetters:
             yield from self.take(channel, queue)
             channel.close()  # they return to the queue
 
-    def retry(self, wanted: Callable[[DeadLetter], bool]) -> list[DeadLetter]:
-        """Put the wanted back to their queues; each leaves only when the broker has its copy."""
-        return self._settle(wanted, self._put_back)
-
-    def drop(self, wanted: Callable[[DeadLetter], bool]) -> list[DeadLetter]:
-        return self._settle(wanted, lambda _channel, _letter: None)
-
     def take(self, channel: Any, queue: str) -> Iterator[DeadLetter]:
         """Each once: as many as there are now, for what is not acknowledged is not given twice."""
         channel.auto_decode = False
@@ -124,23 +117,6 @@ class DeadLetters:
             message_id = message.properties.get("message_id") or ""
             body = bytes(message.body or b"")  # py-amqp has an empty text for an empty body
             yield DeadLetter(queue, message.headers or {}, body, message_id, message.delivery_tag)
-
-    def _settle(self, wanted: Callable[[DeadLetter], bool], act: Callable[[Any, DeadLetter], None]) -> list[DeadLetter]:
-        done = []
-        for queue in self._queues:
-            channel = self._connection.channel()
-            channel.confirm_select()
-            for letter in self.take(channel, queue):
-                if wanted(letter):
-                    act(channel, letter)
-                    channel.basic_ack(letter.tag)
-                    done.append(letter)
-            channel.close()  # the others return to the queue
-        return done
-
-    def _put_back(self, channel: Any, letter: DeadLetter) -> None:
-        message = letter.restored().message()
-        channel.basic_publish_confirm(message, "", letter.queue, mandatory=True, confirm_timeout=5)
 
     def _count(self, queue: str) -> int | None:
         channel = self._connection.channel()

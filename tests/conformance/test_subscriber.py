@@ -21,9 +21,10 @@ from services.chassis.subscriber import MAX_BODY
 from services.chassis.topology import DEAD_SUFFIX, dead_lettered, retry_queue
 from tests.conformance.conftest import Pair
 from tests.support.failpoints import failing
+from tests.support.operate import Command
 from tests.support.processes import CONSUMES, World, eventually
 from tests.support.topology import QUEUE
-from tests.support.wire import channel_of, dead_letters, envelope, full, metric, publish, publish_events, the_dead
+from tests.support.wire import channel_of, envelope, full, metric, publish, publish_events, the_dead
 
 TRIES = 4
 """Of a message: the first, and one after each delay."""
@@ -281,7 +282,9 @@ def test_a_subscriber_that_is_added_later_gets_each_event_from_then_on_and_so_do
 # -- a process that ends over a message ----------------------------------------------------------------
 
 
-def test_a_message_that_ends_its_processes_is_set_aside_by_the_broker_and_can_be_put_back(world: World) -> None:
+def test_a_message_that_ends_its_processes_is_set_aside_by_the_broker_and_can_be_put_back(
+    world: World, sidan: Command
+) -> None:
     """At its delivery limit; a queue with a lower one than ours is used as it is."""
     with channel_of(world) as channel:
         limited = {**dead_lettered(QUEUE), "x-delivery-limit": 2}
@@ -294,7 +297,6 @@ def test_a_message_that_ends_its_processes_is_set_aside_by_the_broker_and_can_be
     (letter,) = the_dead(world, 1)
     assert letter.reason == "broker: delivery_limit" and letter.message_id == "deadly" and world.applied() == []
     world.start("beta").wait_started()
-    with dead_letters(world) as dead:
-        assert len(dead.retry(lambda _: True)) == 1
+    assert sidan.json("dead", "retry", "--all") == {"retried": 1, "followed": 0}
     settled(world, "deadly")
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0

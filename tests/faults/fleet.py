@@ -25,7 +25,7 @@ from services.chassis.dead import DeadLetters
 from services.chassis.topology import DEAD_SUFFIX, retry_queue
 from services.contracts.actor import SYSTEM
 from tests.support.proxy import Proxy
-from tests.support.system import SERVICES, System
+from tests.support.system import ROOT, SERVICES, System
 
 VILLAGES = 6
 RETRY_DELAYS = (0.5, 2.0, 8.0)
@@ -39,6 +39,9 @@ OUTBOXES = (
     ("activities", "timesheets"),
     ("points", "accounts"),
 )
+TOOL = 120.0  # seconds
+HANDED_OVER = ("AMQP_URI", "MONGO_URI", "SIDAN_DATABASE_PREFIX", "SIDAN_RETRY_DELAYS", "SIDAN_DATA_KEY")
+"""What the operator's command line is told of the system."""
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 ACTOR = SYSTEM.model_dump(mode="json")
 ANSWER = 20.0  # seconds
@@ -270,6 +273,14 @@ class Fleet(System):
         text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=3, trust_env=False).text
         lines = [line for line in text.splitlines() if line.startswith(metric)]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    def sidan(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The operator's command line on the system under fault."""
+        given = self.processes["points"].env
+        environment = {**os.environ, **{name: given[name] for name in HANDED_OVER}}
+        return subprocess.run(
+            [ROOT / "sidan", *arguments], env=environment, capture_output=True, text=True, timeout=TOOL, check=False
+        )
 
     def versions(self) -> dict[str, str]:
         with self.channel() as channel:

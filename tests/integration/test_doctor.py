@@ -17,7 +17,8 @@ from services.chassis.clock import now
 from services.chassis.pauses import pause
 from services.chassis.topology import DEAD_SUFFIX, quorum
 from services.registry.passwords import hashed
-from tests.integration.test_operating import Command, event
+from tests.integration.test_operating import event
+from tests.support.operate import Command
 from tests.support.processes import ROOT, World, eventually
 from tests.support.servers import ALL, management
 from tests.support.topology import QUEUE

@@ -9,11 +9,12 @@ from pymongo import MongoClient
 
 from deploy.local.servers import free_port
 from services.chassis.dead import DeadLetter
-from services.chassis.parking import PARKING, Parking, put_back, release
+from services.chassis.parking import PARKING, Parking
 from services.chassis.topology import DEAD_SUFFIX
+from tests.support.operate import Command
 from tests.support.processes import World, eventually
 from tests.support.topology import QUEUE
-from tests.support.wire import dead_letters, envelope, metric, publish_events, the_dead
+from tests.support.wire import envelope, metric, publish_events, the_dead
 
 EVERYTHING: dict[str, Any] = {}
 TIMED_OUT = {"errorCode": 50}  # MaxTimeMSExpired: transient, and the connection is fine
@@ -98,21 +99,24 @@ def test_one_message_that_always_fails_like_an_outage_stops_nobody_and_dies(worl
 # -- later events of a failing aggregate --------------------------------------------------------------
 
 POISON = {"note": "poison"}
+REFUSED = "ValueError: cannot count this, call 138****5678"
 
 
-def test_later_events_of_a_failing_aggregate_wait_and_die_behind_it_and_are_put_back_in_order(world: World) -> None:
+def test_later_events_of_a_failing_aggregate_wait_and_die_behind_it_and_are_put_back_in_order(
+    world: World, sidan: Command
+) -> None:
     world.start("beta").wait_started()
     publish_events(world, [event("a", 1, **POISON), event("a", 2), event("b", 1), event("a", 3), event("b", 2)])
     eventually(lambda: handled(world, "b") == [1, 2], what="others are not held up")
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0, "the first is still being retried"
     letters = the_dead(world, 3)
-    assert reasons(letters) == {"a1": "ValueError: cannot count this, call 138****5678", **behind("a1", "a2", "a3")}
+    assert reasons(letters) == {"a1": REFUSED, **behind("a1", "a2", "a3")}
     publish_events(world, [event("a", 4), event("b", 3)])
     letters = the_dead(world, 4)
     assert reasons(letters)["a4"] == "waits behind a1"
     assert [tried(world, "a", sequence) for sequence in (2, 3, 4)] == [0, 0, 0]
     heal(world)
-    put_all_back(world, reversed(letters))
+    assert sidan.json("dead", "retry", "--all") == {"retried": 4, "followed": 0}
     eventually(lambda: handled(world, "a") == [1, 2, 3, 4])
     eventually(lambda: parked(world) == [])
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0 and handled(world, "b") == [1, 2, 3]
@@ -128,16 +132,16 @@ def test_later_events_go_on_in_order_after_a_retry_succeeds(world: World) -> Non
     eventually(lambda: parked(world) == [])
 
 
-def test_a_dropped_head_frees_the_rest(world: World) -> None:
+def test_a_dropped_head_frees_the_rest_but_what_failed_itself(world: World, sidan: Command) -> None:
     world.start("beta").wait_started()
-    publish_events(world, [event("a", 1, **POISON), event("a", 2)])
-    letters = the_dead(world, 2)
-    release(world.database("beta"), QUEUE, "a", "a1")
-    with dead_letters(world) as dead:
-        dead.drop(lambda letter: letter.message_id == "a1")
+    for number, sequence in enumerate((2, 1), start=1):
+        publish_events(world, [event("a", sequence, **POISON)])
+        assert set(reasons(the_dead(world, number)).values()) == {REFUSED}, "each has been tried"
+    assert sidan.json("dead", "drop", "a1", "--reason", "a test") == {"dropped": 1, "followed": 0}
     publish_events(world, [event("a", 3)])
-    assert reasons(the_dead(world, 2)) == {**behind("a1", "a2"), **behind("a2", "a3")}
-    put_all_back(world, letters[1:] + the_dead(world, 2)[1:])
+    assert reasons(the_dead(world, 2)) == {"a2": REFUSED, **behind("a2", "a3")}
+    heal(world)
+    assert sidan.json("dead", "retry", "--all") == {"retried": 2, "followed": 0}
     eventually(lambda: handled(world, "a") == [2, 3])
     eventually(lambda: parked(world) == [])
     publish_events(world, [event("a", 4)])
@@ -150,13 +154,6 @@ def reasons(letters: list[DeadLetter]) -> dict[str, str]:
 
 def behind(head: str, *ids: str) -> dict[str, str]:
     return {id: f"waits behind {head}" for id in ids}
-
-
-def put_all_back(world: World, letters: Any) -> None:
-    for letter in letters:
-        put_back(world.database("beta"), QUEUE, letter.attribute("subject"), letter.attribute("id"))
-    with dead_letters(world) as dead:
-        dead.retry(lambda _: True)
 
 
 def test_duplicates_of_what_is_handled_hold_nobody_up(world: World) -> None:

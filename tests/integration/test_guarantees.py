@@ -14,11 +14,12 @@ from services.chassis.messages import PREFIX
 from services.chassis.outbox import BATCH
 from services.chassis.topology import DEAD_SUFFIX, UNROUTED
 from services.chassis.unit_of_work import Work
+from tests.support.operate import Command
 from tests.support.processes import World, eventually
 from tests.support.sample import SITE, Thing, ThingHappened, Things
 from tests.support.system import Events
 from tests.support.topology import QUEUE
-from tests.support.wire import channel_of, dead_letters, envelope, publish, publish_events, the_dead
+from tests.support.wire import channel_of, envelope, publish, publish_events, the_dead
 
 
 def add(world: World, id: str, **more: Any) -> None:
@@ -170,7 +171,9 @@ def test_an_event_published_before_its_subscriber_ever_ran_is_delivered_to_it(wo
 # -- 6 ------------------------------------------------------------------------------------------------
 
 
-def test_a_failing_handler_ends_in_the_dead_letters_after_growing_delays_and_can_be_put_back(world: World) -> None:
+def test_a_failing_handler_ends_in_the_dead_letters_after_growing_delays_and_can_be_put_back(
+    world: World, sidan: Command
+) -> None:
     world.start("beta").wait_started()
     world.start("alpha").wait_started()
     add(world, "bad", note="poison")
@@ -185,8 +188,7 @@ def test_a_failing_handler_ends_in_the_dead_letters_after_growing_delays_and_can
     assert "in count" in letter.headers["trace"] and "13812345678" not in letter.headers["trace"]
     assert letter.headers["attempt"] == 3 and letter.headers["failed-queue"] == QUEUE
     world.database("beta")["healed"].insert_one({})
-    with dead_letters(world) as dead:
-        assert [one.message_id for one in dead.retry(lambda _: True)] == [letter.message_id]
+    assert sidan.json("dead", "retry", letter.message_id) == {"retried": 1, "followed": 0}
     eventually(lambda: "bad" in world.applied())
     assert world.applied() == ["good", "bad"] and world.depth(QUEUE + DEAD_SUFFIX) == 0
 
@@ -205,7 +207,7 @@ UNREADABLE = [
 ]
 
 
-def test_a_body_that_cannot_be_parsed_ends_in_the_dead_letters_at_once(world: World) -> None:
+def test_a_body_that_cannot_be_parsed_ends_in_the_dead_letters_at_once(world: World, sidan: Command) -> None:
     beta = world.start("beta").wait_started()
     for headers, body in UNREADABLE:
         publish(world, headers, body)
@@ -213,8 +215,8 @@ def test_a_body_that_cannot_be_parsed_ends_in_the_dead_letters_at_once(world: Wo
     publish(world, fine.headers(), fine.data)
     eventually(lambda: world.applied() == ["fine"])
     assert all(letter.reason for letter in the_dead(world, len(UNREADABLE)))
-    with dead_letters(world) as dead:
-        assert len(dead.drop(lambda _: True)) == len(UNREADABLE)
+    dropped = sidan.json("dead", "drop", "--all", "--reason", "not ours")
+    assert dropped == {"dropped": len(UNREADABLE), "followed": 0}
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0 and beta.alive
 
 

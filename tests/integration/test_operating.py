@@ -1,9 +1,7 @@
 """What an operator does with the command line: dead letters, queues."""
 
 import json
-import os
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -18,45 +16,13 @@ from services.chassis.clock import now
 from services.chassis.parking import PARKING
 from services.chassis.pauses import PAUSED, pause, resume
 from services.chassis.topology import DEAD_SUFFIX, dead_lettered, quorum
-from tests.support.processes import ROOT, World, eventually
+from tests.support.operate import Command
+from tests.support.processes import World, eventually
 from tests.support.servers import Broker
 from tests.support.topology import QUEUE
 from tests.support.wire import channel_of, envelope, publish, publish_events, the_dead
 
 POISON = {"note": "poison"}
-
-
-class Command:
-    """The command line on the sample services."""
-
-    def __init__(self, world: World) -> None:
-        self.environment = {
-            **os.environ, "AMQP_URI": world.amqp_uri, "MONGO_URI": world.mongo_uri,
-            "SIDAN_DATABASE_PREFIX": world.prefix, "SIDAN_RETRY_DELAYS": "[0.2, 0.5, 1]",
-            "SIDAN_DATA_DIR": str(world.folder),
-        }  # fmt: skip
-
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.support.operate", *arguments],
-            cwd=ROOT, env=self.environment | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        with self.start(*arguments, **environment) as process:
-            out, err = process.communicate(timeout=60)
-        assert "Traceback" not in err, err
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-    def json(self, *arguments: str) -> Any:
-        done = self(*arguments, "--json")
-        assert done.returncode in (0, 1), done.stderr
-        return json.loads(done.stdout)
-
-
-@pytest.fixture
-def sidan(world: World) -> Command:
-    return Command(world)
 
 
 def event(thing: str, sequence: int, **more: Any) -> Any:

@@ -78,17 +78,11 @@ def commit_beneath(world: World, *things: str) -> None:
         world.database("alpha")["things"].insert_one({**document, "outbox": [row], "outbox_since": event.time})
 
 
-@contextmanager
-def dead_letters(world: World) -> Iterator[DeadLetters]:
-    with Connection(world.amqp_uri) as connection:
-        yield DeadLetters(connection.connection, [QUEUE])
-
-
 def the_dead(world: World, count: int) -> list[DeadLetter]:
     """When there are ``count`` of them; they are in the queue again afterwards."""
     eventually(lambda: world.depth(QUEUE + DEAD_SUFFIX) == count, what=f"{count} dead letters")
-    with dead_letters(world) as dead:
-        letters = dead.all()
+    with Connection(world.amqp_uri) as connection:
+        letters = DeadLetters(connection.connection, [QUEUE]).all()
     # What was looked at returns a moment after the channel is closed.
     eventually(lambda: world.depth(QUEUE + DEAD_SUFFIX) == count, what="they are back")
     return letters

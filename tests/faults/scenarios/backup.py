@@ -1,7 +1,5 @@
 """F54: a backup of a loaded system, put back on other servers, with a broker that knows nothing."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,20 +12,8 @@ from tests.faults.oracle import DONE, Oracle
 from tests.faults.run import Run, scenario
 from tests.faults.workload import Client, Workload
 from tests.support.servers import started
-from tests.support.system import ROOT
 
-TOOL = 120.0  # seconds
 BACKLOG = 3.0  # seconds
-HANDED_OVER = ("AMQP_URI", "MONGO_URI", "SIDAN_DATABASE_PREFIX", "SIDAN_RETRY_DELAYS", "SIDAN_DATA_KEY")
-
-
-def sidan(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The operator's command line on a system under fault."""
-    given = fleet.processes["points"].env
-    environment = {**os.environ, **{name: given[name] for name in HANDED_OVER}}
-    return subprocess.run(
-        [ROOT / "sidan", *arguments], env=environment, capture_output=True, text=True, timeout=TOOL, check=False
-    )
 
 
 @scenario("F54", "a backup under load, restored to fresh servers with a fresh broker", without="events-in-backup")
@@ -39,18 +25,18 @@ def restored_elsewhere(run: Run) -> None:
         run.fleet.processes["points"].kill()
         run.fleet.pause(BACKLOG)
         incomplete = ["--without-broker"] if run.without == "events-in-backup" else []
-        made = sidan(run.fleet, "backup", str(folder / "backup"), *incomplete)
+        made = run.fleet.sidan("backup", str(folder / "backup"), *incomplete)
         run.expect(made.returncode == 0, f"a backup is made: {made.stderr[-300:]}")
         run.fleet.down.discard("points")
     with fresh(run, folder) as other:
-        put_back = sidan(other, "restore", str(folder / "backup"))
+        put_back = other.sidan("restore", str(folder / "backup"))
         run.expect(put_back.returncode == 0, f"it is restored: {put_back.stderr[-300:]}")
         if put_back.returncode:
             return
         log = EventLog(other)
         other.start()
         live_on(run, other, log, folder)
-        reconciled = sidan(other, "reconcile", "--grace", "5")
+        reconciled = other.sidan("reconcile", "--grace", "5")
         run.expect(reconciled.returncode == 0, f"nothing differs: {reconciled.stdout[:500]}{reconciled.stderr[-300:]}")
     run.note(restored=put_back.stdout.split(": ")[-1].strip().partition("\n")[0])
 

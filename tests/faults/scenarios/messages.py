@@ -7,7 +7,6 @@ from typing import Any
 import amqp
 
 from deploy.topology import subscriptions
-from services.chassis.dead import DeadLetters
 from services.chassis.messages import PREFIX, Event
 from services.chassis.topology import RPC_EXCHANGE
 from tests.faults.run import Run, scenario
@@ -117,9 +116,9 @@ def poison(run: Run) -> None:
     run.expect(sheets.find_one({"records": {"$elemMatch": {"source_id": good, "state": "effective"}}}), "others go on")
     run.fleet.restart_with("activities", FAULTS_WRAP="")
     run.fleet.until(lambda: run.fleet.serving("activities"), 30, "activities")
-    with run.fleet.channel() as channel:
-        put_back = DeadLetters(channel.connection, queues).retry(lambda _letter: True)
-    run.note(**{"put back": len(put_back)})
+    put_back = run.fleet.sidan("dead", "retry", "--all", "--reason", "the handler is mended", "--json")
+    run.expect(put_back.returncode == 0, f"they are put back: {put_back.stderr[-300:]}")
+    run.note(**{"put back": json.loads(put_back.stdout or "{}").get("retried", 0)})
 
 
 @scenario("F24", "bodies that nobody can read", per_commit=True, without="body-guard")
