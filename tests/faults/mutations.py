@@ -119,7 +119,7 @@ class _Nobody:
 
 def no_retries() -> None:
     """A failing message is acknowledged and gone, as with stock nameko."""
-    subscriber.Subscriber.fail = lambda _self, _delivery, _error: None  # type: ignore[method-assign]
+    subscriber.Subscriber.hand_over = lambda *_: None  # type: ignore[method-assign]
 
 
 def no_guard_for_bodies() -> None:

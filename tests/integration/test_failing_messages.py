@@ -9,7 +9,7 @@ from pymongo import MongoClient
 
 from deploy.local.servers import free_port
 from services.chassis.dead import DeadLetter
-from services.chassis.parking import PARKING, Parking
+from services.chassis.parking import PARKING, Parking, put_back
 from services.chassis.topology import DEAD_SUFFIX
 from tests.support.operate import Command
 from tests.support.processes import World, eventually
@@ -224,6 +224,14 @@ def test_a_head_that_never_comes_back_is_let_go(world: World) -> None:
         parking.read()
     assert parking.arrive(QUEUE, "a", "a2", 2, level=0).head == "a2"
     assert parking.arrive(QUEUE, "dead", "d2", 2, level=0).dead, "a dead letter may lie for years"
+
+
+def test_what_arrives_behind_an_event_that_is_put_back_waits_instead_of_dying(world: World) -> None:
+    parking = Parking(world.database("beta"), longest_delay=0)
+    parking.enter(QUEUE, "a", "a1", 1, level=0, dead=True)
+    put_back(world.database("beta"), QUEUE, "a", "a1")
+    place = parking.arrive(QUEUE, "a", "a2", 2, level=0)
+    assert (place.head, place.dead) == ("a1", False)
 
 
 def test_a_head_whose_queue_is_paused_is_not_taken_for_lost(world: World) -> None:
