@@ -29,6 +29,8 @@ HEARTBEAT = 10  # seconds
 SEND_TIMEOUT = 1.0  # seconds
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
 READ_CHUNK = 65536  # bytes
+RENEWAL = 5.0
+"""Seconds between two connections that are opened for want of answers."""
 
 log = telemetry.logger("rpc")
 
@@ -69,6 +71,7 @@ class RpcClient:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._renewal = self._loop.time()
         self._lost = asyncio.Event()
         self._keeper = asyncio.create_task(self._keep_connected())
 
@@ -91,6 +94,7 @@ class RpcClient:
             log.warning("no answer in time", method=method, correlation_id=trace.correlation_id)
             if deadline >= DEADLINE:  # who had less patience does not know
                 breaker.failed()
+                self._doubt()
             raise Unavailable() from None
         except Unreachable:
             breaker.succeeded()  # nobody waited for that, so everybody may ask
@@ -135,8 +139,7 @@ class RpcClient:
         while True:
             self._lost.clear()
             try:
-                await asyncio.to_thread(self._connect)
-                self._listen()
+                self._use(*await asyncio.to_thread(self._connect))
                 pauses = iter(PAUSES)
                 await self._lost.wait()
             except (amqp.exceptions.AMQPError, OSError) as error:
@@ -144,7 +147,31 @@ class RpcClient:
             self._drop()
             await asyncio.sleep(next(pauses, PAUSES[-1]))
 
-    def _connect(self) -> None:
+    def _doubt(self) -> None:
+        """No answer: that may be the service's fault, or the channel's.
+
+        A channel that first published to a quorum queue while that had no leader may never reach it again
+        (seen with RabbitMQ 3.10 when a node dies), so others are asked through a new one.
+        """
+        if self.connected and self._loop.time() - self._renewal > RENEWAL:
+            self._renewal = self._loop.time()
+            self._renewing = asyncio.create_task(self._renew(self._connection))
+
+    async def _renew(self, old: Any) -> None:
+        """Calls that are under way on the old connection keep it until their time is over."""
+        try:
+            new = await asyncio.to_thread(self._connect)
+        except (amqp.exceptions.AMQPError, OSError) as error:
+            log.warning("connection not renewed", error=repr(error))
+            return
+        if self._connection is not old:  # lost meanwhile, and opened again
+            return close(new[0])
+        self._use(*new)
+        log.warning("connection renewed for want of answers")
+        await asyncio.sleep(DEADLINE)
+        self._retire(old)
+
+    def _connect(self) -> tuple[Any, Any]:
         """Blocking, in a thread; the loop takes over afterwards."""
         connection = Connection(self._uri, connect_timeout=DEADLINE, heartbeat=HEARTBEAT).connection
         connection.on_blocked = lambda _reason: setattr(self, "_blocked", True)
@@ -153,10 +180,11 @@ class RpcClient:
         channel.auto_decode = False
         channel.basic_consume(REPLY_TO, no_ack=True, callback=self._on_reply)
         channel.events["basic_return"].add(self._on_return)
-        self._connection, self._channel = connection, channel
+        return connection, channel
 
-    def _listen(self) -> None:
-        transport = self._connection.transport
+    def _use(self, connection: Any, channel: Any) -> None:
+        self._connection, self._channel = connection, channel
+        transport = connection.transport
         sock = transport.sock
         sock.settimeout(SEND_TIMEOUT)
 
@@ -168,19 +196,20 @@ class RpcClient:
                 raise TimeoutError from None
 
         transport._quick_recv = receive
-        self._descriptor = sock.fileno()
-        self._loop.add_reader(self._descriptor, self._read)
-        self._beat(self._connection)
+        self._loop.add_reader(sock.fileno(), self._read, connection)
+        self._beat(connection)
 
-    def _read(self) -> None:
-        connection = self._connection
+    def _read(self, connection: Any) -> None:
         try:
-            while self._connection is connection and connection is not None:
+            while True:
                 connection.drain_events()
         except TimeoutError:
             pass  # everything that had come is read
         except Exception as error:  # whatever a broken connection raises, it is opened anew
-            self._lose(error)
+            if connection is self._connection:
+                self._lose(error)
+            else:
+                self._retire(connection)
 
     def _beat(self, connection: Any) -> None:
         if self._connection is not connection:
@@ -214,14 +243,21 @@ class RpcClient:
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(Unavailable())
-        if connection is None:
-            return
-        self._loop.remove_reader(self._descriptor)
-        try:
-            connection.transport.sock.close()  # never politely: the answer might not come
-            connection.collect()
-        except (amqp.exceptions.AMQPError, OSError, AttributeError) as error:
-            log.debug("already closed", error=repr(error))
+        if connection is not None:
+            self._retire(connection)
+
+    def _retire(self, connection: Any) -> None:
+        if (transport := connection.transport) is not None and transport.sock is not None:
+            self._loop.remove_reader(transport.sock.fileno())
+        close(connection)
+
+
+def close(connection: Any) -> None:
+    try:
+        connection.transport.sock.close()  # never politely: the answer might not come
+        connection.collect()
+    except (amqp.exceptions.AMQPError, OSError, AttributeError) as error:
+        log.debug("already closed", error=repr(error))
 
 
 def as_error(error: dict[str, Any]) -> ServiceError:

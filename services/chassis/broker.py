@@ -7,6 +7,7 @@ only sends.
 """
 
 import socket
+import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import Any
@@ -32,6 +33,8 @@ REFUSALS = (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed, amqp.exce
 REFUSED_PAUSE = 5.0
 """Seconds after a refusal, which only an operator can change."""
 CANCEL_POLL = 0.01  # seconds
+RENEWAL = 5.0
+"""Seconds between two links that are opened because the broker refuses messages."""
 
 log = telemetry.logger("broker")
 
@@ -200,6 +203,7 @@ class Publisher:
         self._waiting: dict[int, tuple[_Batch, int]] = {}
         self._returned: set[str] = set()
         self._tag = 0
+        self._renewed = 0.0
         self.start, self.stop = self._link.start, self._link.stop
         self.wait_open = self._link.wait_open
         telemetry.BROKER_LINK.set_function(lambda: self._link.is_open)
@@ -257,9 +261,20 @@ class Publisher:
         channel = connection.channel()
         channel.confirm_select()
         channel.events["basic_ack"].add(lambda tag, multiple: self._settle(tag, multiple, True))
-        channel.events["basic_nack"].add(lambda tag, multiple: self._settle(tag, multiple, False))
+        channel.events["basic_nack"].add(self._refused)
         channel.events["basic_return"].add(self._on_return)
         self._channel, self._outbound, self._tag = channel.channel_id, self._link.outbound, 0
+
+    def _refused(self, tag: int, multiple: bool) -> None:
+        """For want of a majority, or of room; or because of the channel.
+
+        One that first published to a quorum queue while that had no leader may never reach it again (seen with
+        RabbitMQ 3.10 when a node dies), so after a while the next one is tried.
+        """
+        self._settle(tag, multiple, False)
+        if time.monotonic() - self._renewed > RENEWAL:
+            self._renewed = time.monotonic()
+            self._link.cut("not taken by the broker")
 
     def _on_return(self, _error: Any, exchange: str, routing_key: str, message: Any) -> None:
         log.error("nobody is bound", exchange=exchange, routing_key=routing_key)
