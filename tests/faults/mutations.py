@@ -88,8 +88,8 @@ def early_acknowledgement() -> None:
     """Messages are acknowledged when they are delivered, as a stock consumer without acks does."""
     begin = Consumer.__init__
 
-    def eager(self: Any, queue: str, prefetch: int, receive: Callable[[Any], None], acknowledge: bool = True) -> None:
-        begin(self, queue, prefetch, receive, acknowledge=False)
+    def eager(self: Any, queue: str, prefetch: int, receive: Callable[[Any], None], **more: Any) -> None:
+        begin(self, queue, prefetch, receive, **{**more, "acknowledge": False})
 
     Consumer.__init__ = eager  # type: ignore[method-assign]
     Consumer.settle = lambda *_arguments, **_more: None  # type: ignore[method-assign]
