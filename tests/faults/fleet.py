@@ -213,8 +213,10 @@ class Fleet(System):
     def heal(self) -> None:
         """Everything that a scenario may have left out of order is put right."""
         self.down.clear()
-        for name in self.processes:
+        for name, process in self.processes.items():
             self.signal(name, signal.SIGCONT)
+            if process.env.get("FAULTS_WRAP"):
+                self.restart_with(name, FAULTS_WRAP="")
         for proxy in self.proxies.values():
             proxy.mode = "pass"
         for server in (self.broker, self.database_server):

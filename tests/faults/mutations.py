@@ -167,16 +167,13 @@ def no_deadline() -> None:
 
 def no_outage_mode() -> None:
     """A database that is away costs every message its attempts."""
-    alone = subscriber._Batch._alone
 
-    def charged(self: Any, batch: Any) -> Any:
-        outcomes = []
-        for delivery in batch:
-            try:
-                outcomes.append(alone(self, delivery))
-            except Exception as error:
-                outcomes.append(error)
-        return outcomes
+    def charged(self: Any) -> Any:
+        for delivery in self.batch:
+            error = self._alone(delivery)
+            last = delivery.attempt >= len(subscriber.settings().retry_delays)
+            self.outcomes.append(error and subscriber.Failed(error, last))
+        return self.outcomes
 
     subscriber._Batch.run = charged  # type: ignore[method-assign]
 

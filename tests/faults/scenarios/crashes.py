@@ -77,6 +77,7 @@ def before_ack_of_points(run: Run) -> None:
     "F3-unhandled", "subscriber killed with messages in hand", without="late-acknowledgement", recovery=KILL_RECOVERY
 )
 def with_messages_in_hand(run: Run) -> None:
+    run.fleet.restart_with("activities", FAULTS_WRAP="slow:0.1")
     with run.load():
         run.crash("activities", "before_commit", 4)
 

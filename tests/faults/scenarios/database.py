@@ -2,10 +2,11 @@
 
 from tests.faults.fleet import LINKED
 from tests.faults.run import Run, scenario
-from tests.faults.scenarios.broker import in_the_dark
+from tests.faults.scenarios.broker import SLOW_QUEUE, in_the_dark
 from tests.support.failpoints import failing
 
 DATABASE_RECOVERY = 30.0  # seconds
+DATABASE_AWAY = 25.0  # seconds
 UNKNOWN_CODES = {
     "connection": {"closeConnection": True},
     "shutdown": {"errorCode": 91},
@@ -35,15 +36,24 @@ def writes_cut_off(run: Run) -> None:
 
 @scenario("F30-one", "database killed and started", without="outage-mode", recovery=DATABASE_RECOVERY)
 def database_killed(run: Run) -> None:
-    with run.load(), run.trouble():
+    """For longer than a message has attempts, with a backlog in hand: none is charged for it."""
+    run.fleet.restart_with("activities", FAULTS_WRAP="slow:0.3")
+    run.fleet.until(lambda: run.fleet.serving("activities"), 30, "activities")
+    with run.load(workers=10, plans=("straight",)), run.trouble():
+        run.fleet.until(lambda: run.fleet.depth(SLOW_QUEUE) > 0, 30, "a backlog")
         run.fleet.database_server.kill()
-        run.fleet.pause(6)
+        run.fleet.pause(DATABASE_AWAY)
         run.fleet.database_server.start()
         run.fleet.until(run.fleet.database_server.ready, 60, "the database")
+        run.fleet.restart_with("activities", FAULTS_WRAP="")
 
 
 @scenario(
-    "F30-dark", "the database's links are black holes", layout=LINKED, without="outage-mode", recovery=DATABASE_RECOVERY
+    "F30-dark",
+    "the database's links are black holes",
+    layout=LINKED,
+    without="idempotency-key",
+    recovery=DATABASE_RECOVERY,
 )
 def database_in_the_dark(run: Run) -> None:
     services = ("dispatch", "activities", "points")

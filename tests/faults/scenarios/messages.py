@@ -188,6 +188,7 @@ def forged_headers(run: Run) -> None:
 
 @scenario("F27", "a subscriber dies again and again with its hands full", without="late-acknowledgement")
 def redelivery_storm(run: Run) -> None:
+    run.fleet.restart_with("activities", FAULTS_WRAP="slow:0.05")
     with run.load(workers=10):
-        for hit in (3, 3, 3, 3, 3):
-            run.crash("activities", "in_transaction" if hit == 0 else "after_commit", hit)
+        for _ in range(5):
+            run.crash("activities", "after_commit", 3)
