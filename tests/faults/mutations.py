@@ -225,6 +225,13 @@ def no_tolerant_reader() -> None:
         subscription.event.model_rebuild(force=True)
 
 
+def no_majority() -> None:
+    """A write counts as done when the primary has it."""
+    client = unit_of_work.MongoClient
+    hasty = {"w": 1, "journal": False, "readConcernLevel": "local"}
+    unit_of_work.MongoClient = lambda uri, **settings: client(uri, **{**settings, **hasty})  # type: ignore[misc,assignment]
+
+
 def no_late_facts() -> None:
     """A fact counts only when those before it have arrived."""
     from services.activities.service import ActivitiesService
@@ -294,6 +301,7 @@ MUTATIONS: dict[str, Callable[[], Any]] = {
     "log-guard": no_log_guard,
     "settings-check": no_settings_check,
     "tolerant-reader": no_tolerant_reader,
+    "majority": no_majority,
     "late-facts": no_late_facts,
     "permissions": no_permissions,
     "transitions": no_transitions,
