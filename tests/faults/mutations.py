@@ -232,6 +232,11 @@ def no_majority() -> None:
     unit_of_work.MongoClient = lambda uri, **settings: client(uri, **{**settings, **hasty})  # type: ignore[misc,assignment]
 
 
+def no_declaring_again() -> None:
+    """Who is told that a queue is gone leaves it at that."""
+    Consumer._cancelled = lambda *_: None  # type: ignore[method-assign]
+
+
 def no_late_facts() -> None:
     """A fact counts only when those before it have arrived."""
     from services.activities.service import ActivitiesService
@@ -302,6 +307,7 @@ MUTATIONS: dict[str, Callable[[], Any]] = {
     "settings-check": no_settings_check,
     "tolerant-reader": no_tolerant_reader,
     "majority": no_majority,
+    "declaring-again": no_declaring_again,
     "late-facts": no_late_facts,
     "permissions": no_permissions,
     "transitions": no_transitions,

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
+
+import amqp
 
 from services.chassis.subscriber import BATCH
 from tests.faults.fleet import LINKED
@@ -127,6 +130,28 @@ def slow_subscriber(run: Run) -> None:
     run.expect(0 < in_hand <= 2 * BATCH, f"two batches at most in hand, {in_hand:g} are")
     run.note(**{"backlog": run.fleet.depth(SLOW_QUEUE), "in hand": in_hand, "lives meanwhile": load.tally.lives})
     run.fleet.restart_with("activities", FAULTS_WRAP="")
+
+
+@scenario("F17", "a queue and an exchange are deleted by an operator", without="declaring-again")
+def deleted(run: Run) -> None:
+    """Both are declared again at once; what lay in the queue is given to its handler once more from the event log."""
+    begun = datetime.now(UTC) - timedelta(seconds=5)
+    with run.load(), run.trouble(faults=2):
+        run.fleet.pause(2)
+        with run.fleet.channel() as channel:
+            channel.queue_delete(SLOW_QUEUE)
+            channel.exchange_delete("activities.events")
+        run.fleet.until(lambda: exists(run, SLOW_QUEUE), 20, "the queue")
+    replay = ("queues", "replay", "--queue", SLOW_QUEUE, "--from", begun.isoformat(), "--reason", "deleted by mistake")
+    replayed = run.fleet.sidan(*replay)
+    run.expect(replayed.returncode == 0, f"events are given again: {replayed.stderr[-300:]}")
+
+
+def exists(run: Run, queue: str) -> bool:
+    try:
+        return run.fleet.depth(queue) >= 0
+    except amqp.exceptions.NotFound:
+        return False
 
 
 @scenario("F19", "permissions of the services' user are taken away, and given again", without="outbox")
