@@ -227,9 +227,17 @@ def no_tolerant_reader() -> None:
 
 def no_majority() -> None:
     """A write counts as done when the primary has it."""
+    _connect_otherwise(w=1, journal=False, readConcernLevel="local")
+
+
+def no_driver_retries() -> None:
+    """What a change of the primary interrupts is not asked again by the driver."""
+    _connect_otherwise(retryWrites=False, retryReads=False)
+
+
+def _connect_otherwise(**other: Any) -> None:
     client = unit_of_work.MongoClient
-    hasty = {"w": 1, "journal": False, "readConcernLevel": "local"}
-    unit_of_work.MongoClient = lambda uri, **settings: client(uri, **{**settings, **hasty})  # type: ignore[misc,assignment]
+    unit_of_work.MongoClient = lambda uri, **settings: client(uri, **{**settings, **other})  # type: ignore[misc,assignment]
 
 
 def no_declaring_again() -> None:
@@ -307,6 +315,7 @@ MUTATIONS: dict[str, Callable[[], Any]] = {
     "settings-check": no_settings_check,
     "tolerant-reader": no_tolerant_reader,
     "majority": no_majority,
+    "driver-retries": no_driver_retries,
     "declaring-again": no_declaring_again,
     "late-facts": no_late_facts,
     "permissions": no_permissions,

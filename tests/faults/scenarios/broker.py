@@ -49,14 +49,15 @@ def broker_killed(run: Run) -> None:
 
 @scenario("F11-publisher", "the relay's link is a black hole, and then gone", layout=LINKED, without="confirms")
 def publisher_in_the_dark(run: Run) -> None:
-    links(run, "publisher")
+    links(run, "publisher", ("dispatch", "activities", "points"))
 
 
 @scenario(
     "F11-consumer", "the consumers' link is a black hole, and then gone", layout=LINKED, without="late-acknowledgement"
 )
 def consumer_in_the_dark(run: Run) -> None:
-    links(run, "consumer")
+    """Of those who only subscribe: orders go on, and their events go into the dark."""
+    links(run, "consumer", ("activities", "points"))
 
 
 @contextmanager
@@ -75,9 +76,8 @@ def in_the_dark(run: Run, services: Sequence[str], link: str) -> Iterator[None]:
             proxy.mode = "pass"
 
 
-def links(run: Run, link: str) -> None:
+def links(run: Run, link: str, services: Sequence[str]) -> None:
     """What is on its way on a link that goes dark is lost; the process lives on and measures its own loop."""
-    services = ("dispatch", "activities", "points")
     lags: list[float] = []
     with run.load(), run.trouble(faults=len(services)), in_the_dark(run, services, link):
         for _ in range(8):
