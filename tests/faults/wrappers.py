@@ -92,6 +92,11 @@ def slow(seconds: float) -> None:
     subscriber._Batch._handle = dawdling  # type: ignore[method-assign]
 
 
+def hasty(seconds: float) -> None:
+    """Handlers give up after so long, so that an outage need not last for minutes to cost them all attempts."""
+    subscriber.DEADLINE = seconds
+
+
 def burn(seconds: float) -> None:
     """The first handler computes for so long without letting anybody else run."""
     handle = subscriber._Batch._handle
@@ -167,6 +172,7 @@ WRAPPERS: dict[str, Callable[[float], None]] = {
     "reorder": reorder,
     "fail": fail,
     "slow": slow,
+    "hasty": hasty,
     "burn": burn,
     "drift": drift,
     "chatter": chatter,

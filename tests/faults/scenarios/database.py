@@ -37,7 +37,7 @@ def writes_cut_off(run: Run) -> None:
 @scenario("F30-one", "database killed and started", without="outage-mode", recovery=DATABASE_RECOVERY)
 def database_killed(run: Run) -> None:
     """For longer than a message has attempts, with a backlog in hand: none is charged for it."""
-    run.fleet.restart_with("activities", FAULTS_WRAP="slow:0.3")
+    run.fleet.restart_with("activities", FAULTS_WRAP="slow:0.3,hasty:1")
     run.fleet.until(lambda: run.fleet.serving("activities"), 30, "activities")
     with run.load(workers=10, plans=("straight",)), run.trouble():
         run.fleet.until(lambda: run.fleet.depth(SLOW_QUEUE) > 0, 30, "a backlog")
