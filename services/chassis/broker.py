@@ -33,8 +33,8 @@ REFUSALS = (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed, amqp.exce
 REFUSED_PAUSE = 5.0
 """Seconds after a refusal, which only an operator can change."""
 CANCEL_POLL = 0.01  # seconds
-RENEWAL = 5.0
-"""Seconds between two links that are opened because the broker refuses messages."""
+RENEWAL = 10.0
+"""Seconds from the first message that the broker refuses on a link to the next link."""
 
 log = telemetry.logger("broker")
 
@@ -203,7 +203,7 @@ class Publisher:
         self._waiting: dict[int, tuple[_Batch, int]] = {}
         self._returned: set[str] = set()
         self._tag = 0
-        self._renewed = 0.0
+        self._refused_since = 0.0
         self.start, self.stop = self._link.start, self._link.stop
         self.wait_open = self._link.wait_open
         telemetry.BROKER_LINK.set_function(lambda: self._link.is_open)
@@ -264,17 +264,19 @@ class Publisher:
         channel.events["basic_nack"].add(self._refused)
         channel.events["basic_return"].add(self._on_return)
         self._channel, self._outbound, self._tag = channel.channel_id, self._link.outbound, 0
+        self._refused_since = 0.0
 
     def _refused(self, tag: int, multiple: bool) -> None:
         """For want of a majority, or of room; or because of the channel.
 
         One that first published to a quorum queue while that had no leader may never reach it again (seen with
-        RabbitMQ 3.10 when a node dies), so after a while the next one is tried.
+        RabbitMQ 3.10 when a node dies), so after a while another is tried. Not at once: answers to callers take
+        the same link.
         """
         self._settle(tag, multiple, False)
-        if time.monotonic() - self._renewed > RENEWAL:
-            self._renewed = time.monotonic()
-            self._link.cut("not taken by the broker")
+        self._refused_since = self._refused_since or time.monotonic()
+        if time.monotonic() - self._refused_since > RENEWAL:
+            self._link.cut("messages not taken by the broker")
 
     def _on_return(self, _error: Any, exchange: str, routing_key: str, message: Any) -> None:
         log.error("nobody is bound", exchange=exchange, routing_key=routing_key)

@@ -98,7 +98,7 @@ GATEWAY = named(sources("gateway"))
 
 @pytest.mark.parametrize("path", GATEWAY.values(), ids=GATEWAY)
 def test_the_gateway_knows_contracts_and_no_service(path: Path) -> None:
-    chassis = ("services.chassis.messages", "services.chassis.telemetry", "services.chassis.breaker")
+    chassis = tuple(f"services.chassis.{name}" for name in ("messages", "telemetry", "breaker", "environment"))
     allowed = ("services.contracts", *chassis)
     ours = {name for name in imports(path) if starts_with(name, "services")}
     assert not {name for name in ours if not starts_with(name, *allowed)}
