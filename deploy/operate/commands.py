@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 something was found or is left to do, 2 wrong usage, 3 bro
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -52,11 +53,12 @@ def command(parts: Any, name: str, run: Run, text: str) -> argparse.ArgumentPars
 
 def answer(options: Any, content: Any, lines: Iterable[str]) -> None:
     """On standard output: the content for programs, the lines for people."""
-    if options.json:
-        print(json.dumps(masked(content), ensure_ascii=False, default=str))
-        return
-    for line in lines:
-        print(mask(line))
+    shown = [json.dumps(masked(content), ensure_ascii=False, default=str)] if options.json else map(mask, lines)
+    text = "".join(f"{line}\n" for line in shown)
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:  # `| head` has read enough: that is no error of the broker
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def progress(text: str) -> None:

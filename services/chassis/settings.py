@@ -1,10 +1,12 @@
 """Settings of a process, from the environment, read once."""
 
+import json
 import os
 from functools import cache
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, PositiveFloat, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
@@ -35,10 +37,18 @@ class Settings(BaseSettings):
     drain_seconds: float = 8.0
     rating_silence_seconds: float = 7 * 24 * 3600
     """A silent resident's default rating comes after this."""
-    retry_delays: tuple[float, ...] = Field(default=(1, 10, 60), min_length=1)
-    """Seconds between the attempts of a failing handler, one level each."""
+    retry_delays: Annotated[tuple[PositiveFloat, ...], NoDecode] = Field(default=(1, 10, 60), min_length=1)
+    """A list as JSON: seconds between the attempts of a failing handler, one level each."""
     heartbeat: int = Field(default=10, ge=1)
     """Seconds; a link to the broker that is silent for twice as long is taken for dead."""
+
+    @field_validator("retry_delays", mode="before")
+    @classmethod
+    def _is_a_list(cls, value: Any) -> Any:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError("must be seconds as a JSON list, as [1, 10, 60]") from None
 
     @field_validator("mongo_uri")
     @classmethod

@@ -13,6 +13,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as some
+from pydantic import ValidationError
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
@@ -28,12 +29,13 @@ from pymongo.errors import (
 from services.chassis import breaker
 from services.chassis.breaker import Breaker
 from services.chassis.crashpoints import crashpoint
+from services.chassis.environment import describe
 from services.chassis.frames import Incoming
 from services.chassis.messages import PREFIX, Envelope, dump, routing_key
 from services.chassis.outage import Outage, is_transient
 from services.chassis.personal import blind_index, decrypt, encrypt, personal_fields
 from services.chassis.repository import decode_cursor, decode_position, encode_cursor, slice_page
-from services.chassis.settings import settings
+from services.chassis.settings import Settings, settings
 from services.chassis.subscriber import MAX_BODY, Delivery, Rejected, carried, parse, raw
 from services.contracts.dispatch import OrderAccepted, OrderCompleted, Segment
 from services.contracts.errors import Conflict, Invalid, Unavailable
@@ -246,6 +248,24 @@ def test_a_key_of_the_wrong_length_stops_the_process_at_its_start(
     with pytest.raises(ValueError, match="32 bytes") as refused:
         settings()
     assert "c2hvcnQ" not in str(refused.value)
+
+
+@pytest.mark.parametrize("told", ["soon", "1,10", "[]", "[0]"])
+def test_wrong_retry_delays_are_named_at_start(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AMQP_URI": "amqp://broker/",
+        "MONGO_URI": "mongodb://db/",
+        "SIDAN_DATA_KEY": base64.urlsafe_b64encode(bytes(range(32))).decode(),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SIDAN_RETRY_DELAYS", raising=False)
+    assert Settings().retry_delays == (1, 10, 60)
+    monkeypatch.setenv("SIDAN_RETRY_DELAYS", "[0.5, 2]")
+    assert Settings().retry_delays == (0.5, 2)
+    monkeypatch.setenv("SIDAN_RETRY_DELAYS", told)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert describe(refused.value).startswith("SIDAN_RETRY_DELAYS: ")
 
 
 @dataclass
