@@ -5,13 +5,19 @@ from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 
-from deploy.local.process import Startable
+from deploy.local.process import Process, Startable
 
 FIRST_DELAY = 0.2  # seconds
 LONGEST_DELAY = 10.0  # seconds
 STEADY = 30.0  # seconds up after which an end counts as the first
 
+WRONG_SETTING = 2  # exit code of our processes
+
 Say = Callable[[str], None]
+
+
+class WrongSetting(Exception):
+    """What a process says that no restart can mend."""
 
 
 class Stage(IntEnum):
@@ -42,7 +48,7 @@ class Kept:
         self._note()
 
     def tick(self) -> None:
-        """Notice an end, and start again when the delay is over."""
+        """Notice an end, and start again when the delay is over. Raise ``WrongSetting``."""
         if self.process.alive():
             if self._due is not None:  # the broker starts its epmd if it has to
                 self._note()
@@ -64,6 +70,8 @@ class Kept:
 
     def _plan_restart(self) -> None:
         now = time.monotonic()
+        if self.process.exit_code == WRONG_SETTING and isinstance(self.process, Process):
+            raise WrongSetting(self.process.last_words() or f"{self.name} ended with {self._reason()}")
         if now - self._started > STEADY:
             self._delay = FIRST_DELAY
         self._due = now + self._delay

@@ -52,6 +52,11 @@ class Process:
         """Negative for a signal, None while it runs or was never started."""
         return self._child.poll() if self._child else None
 
+    def last_words(self) -> str:
+        """The last line of its log."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log and self.log.exists() else []
+        return lines[-1] if lines else ""
+
     def start(self) -> None:
         """Spawn and return at once; without a log the child writes where its starter does."""
         if self.log:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from deploy.local.environment import ROOT, Settings, SettingsError, child_environment, write_private
 from deploy.local.keeper import Keeper, Stopping, say
-from deploy.local.kept import Stage
+from deploy.local.kept import Stage, WrongSetting
 from deploy.local.leftovers import end_leftovers
 from deploy.local.process import Process
 from deploy.local.servers import MongoDB, RabbitMQ, ServerError, free_port, port_is_free
@@ -79,6 +79,8 @@ class Supervisor:
             self._keeper.until(lambda: False)
         except Stopping:
             say("stopping: gateway, services, broker, database")
+        except WrongSetting as error:
+            raise CannotStart(f"{error}\nCorrect it and start again; everything is stopped.") from None
         finally:
             self._keeper.stop()
             forget_addresses(self._settings.run)

@@ -30,6 +30,9 @@ def leave(*_):
     with open(os.environ["SIDAN_DATA_DIR"] + "/order", "a") as order:
         order.write(sys.argv[1] + "\\n")
     sys.exit()
+if "wrong" in sys.argv and sys.argv[1] == "points":
+    print("cannot start points: SIDAN_SLA_PROFILE: must be standard or demo")
+    sys.exit(2)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if "stubborn" in sys.argv else leave)
 print("up", flush=True)
 while True:
@@ -156,6 +159,13 @@ def test_a_stop_goes_in_order_and_leaves_no_process_and_no_file(start: Start, nu
 def test_a_process_that_ignores_the_stop_is_killed_within_15_s(start: Start) -> None:
     system = start("one", how="stubborn").ready()
     assert system.stop() < STOP_LIMIT
+    assert system.left() == []
+
+
+def test_a_wrong_setting_is_told_and_ends_the_start(start: Start) -> None:
+    system = start("one", how="wrong")
+    assert system.process.wait(STOP_LIMIT + 5) == 1
+    assert "cannot start points: SIDAN_SLA_PROFILE: must be standard or demo" in system.output()
     assert system.left() == []
 
 
