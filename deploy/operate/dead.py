@@ -17,7 +17,7 @@ from services.contracts.privacy import mask
 EVENT_ATTRIBUTES = ("type", "subject", "id", "time", "sequence")
 LIMIT = 200
 SELECTION = """Say which: message ids, --group (of `sidan dead list`), --queue, or --all; of several all must hold.
-Later events of the same aggregate that only wait behind an earlier one go back with it, in order."""
+Later events of the same aggregate that only wait behind an earlier one are put back too, in order."""
 
 
 @dataclass
