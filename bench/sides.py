@@ -38,6 +38,8 @@ class Side:
     name = ""
     prefix = ""
     queues: tuple[str, ...] = ()
+    promises = True
+    """Whether a life that is not whole makes its figures worthless."""
 
     def __init__(self, servers: Servers) -> None:
         self.servers = servers
@@ -148,10 +150,17 @@ class Ours(Side):
             cursor = f"&cursor={page['next']}"
 
 
+class Protected(Ours):
+    """With data of its own: the hours of other lives would overlap."""
+
+    name, prefix = "protected", "bench_protected_"
+
+
 class Unprotected(Ours):
     """The same system with its protections switched off, as the fault suite does it."""
 
     name, prefix = "unprotected", "bench_unprotected_"
+    promises = False
     entry = "tests.faults.entry"
     without = (
         "outbox", "inbox", "business-ids", "compare-and-set", "transaction", "idempotency-key", "late-acknowledgement",
