@@ -46,7 +46,7 @@ FOLLOWS: dict[str, set[str]] = {
     "closed": set(), "cancelled": set(), "rejected": set(),
 }  # fmt: skip
 """Which fact of an order may come after which (domain, section 4)."""
-PERSONAL = re.compile(r"\b1990000\d{4}\b|\b130802\d{8}997[\dX]|请上门理发|测试员")
+PERSONAL = re.compile(r"(?<!\d)1990000\d{4}(?!\d)|(?<!\d)130802\d{8}997[\dX]|请上门理发|测试员")
 """Phone, id number, wish and name of the people of the lives."""
 
 

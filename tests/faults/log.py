@@ -32,10 +32,6 @@ class Published:
         """All of it, for the search of what must not be there."""
         return f"{self.headers} {self.body.decode(errors='replace')}"
 
-    def message(self) -> amqp.Message:
-        """To be published again."""
-        return amqp.Message(self.body, application_headers=self.headers, delivery_mode=2)
-
     @property
     def fact(self) -> str:
         return self.type.removeprefix("cn.sidan.").rpartition(".v")[0]

@@ -10,6 +10,7 @@ import amqp
 from services.chassis.subscriber import BATCH
 from tests.faults.fleet import LINKED
 from tests.faults.run import Run, scenario
+from tests.faults.scenarios.messages import send
 
 BROKER_RECOVERY = 30.0  # seconds
 AWAY = 10.0  # seconds
@@ -122,7 +123,7 @@ def slow_subscriber(run: Run) -> None:
         run.fleet.pause(4)
         with run.fleet.channel() as channel:
             for event in islice(cycle([e for e in run.published() if e.fact == "order.completed"]), BACKLOG):
-                channel.basic_publish(event.message(), "", SLOW_QUEUE)
+                send(channel, "", SLOW_QUEUE, event.body, event.headers)
         in_hand = 0.0
         for _ in range(20):
             run.fleet.pause(0.2)
