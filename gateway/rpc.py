@@ -57,6 +57,7 @@ class RpcClient:
         self._uri = uri
         self._connection: Any = None
         self._channel: Any = None
+        self._watched: dict[Any, int] = {}
         self._blocked = False
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._breakers: dict[str, Breaker] = {}
@@ -142,7 +143,7 @@ class RpcClient:
                 self._use(*await asyncio.to_thread(self._connect))
                 pauses = iter(PAUSES)
                 await self._lost.wait()
-            except (amqp.exceptions.AMQPError, OSError) as error:
+            except Exception as error:  # whatever ends a connection, the next one is tried
                 log.warning("broker away", error=repr(error))
             self._drop()
             await asyncio.sleep(next(pauses, PAUSES[-1]))
@@ -185,18 +186,20 @@ class RpcClient:
     def _use(self, connection: Any, channel: Any) -> None:
         self._connection, self._channel = connection, channel
         transport = connection.transport
-        sock = transport.sock
-        sock.settimeout(SEND_TIMEOUT)
+        transport.sock.settimeout(SEND_TIMEOUT)
+        # The loop watches a descriptor of its own: py-amqp closes the socket's when the broker says goodbye,
+        # and the next client could get the same number.
+        watched = self._watched[connection] = os.dup(transport.sock.fileno())
 
         def receive(_size: int) -> bytes:
             try:
-                return os.read(sock.fileno(), READ_CHUNK)  # ``recv`` would wait as long as a send may
+                return os.read(watched, READ_CHUNK)  # ``recv`` would wait as long as a send may
             except BlockingIOError:
                 # py-amqp keeps a half-read frame on a timeout, and only then.
                 raise TimeoutError from None
 
         transport._quick_recv = receive
-        self._loop.add_reader(sock.fileno(), self._read, connection)
+        self._loop.add_reader(watched, self._read, connection)
         self._beat(connection)
 
     def _read(self, connection: Any) -> None:
@@ -247,14 +250,15 @@ class RpcClient:
             self._retire(connection)
 
     def _retire(self, connection: Any) -> None:
-        if (transport := connection.transport) is not None and transport.sock is not None:
-            self._loop.remove_reader(transport.sock.fileno())
+        if (watched := self._watched.pop(connection, None)) is not None:
+            self._loop.remove_reader(watched)
+            os.close(watched)
         close(connection)
 
 
 def close(connection: Any) -> None:
+    """Never politely: the answer might not come."""
     try:
-        connection.transport.sock.close()  # never politely: the answer might not come
         connection.collect()
     except (amqp.exceptions.AMQPError, OSError, AttributeError) as error:
         log.debug("already closed", error=repr(error))

@@ -176,6 +176,8 @@ class Outbound:
 
 
 def _shutdown(connection: Any) -> None:
+    if not connection.connected:
+        return  # py-amqp would dial again to show its transport
     try:
         connection.transport.sock.shutdown(socket.SHUT_RDWR)
     except GONE:

@@ -6,6 +6,7 @@ The servers are this module's own, since it stops them.
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -54,6 +55,17 @@ def patient(fragile: System) -> Steps:
     return Steps(fragile, patient=True)
 
 
+@contextmanager
+def stopped(server: Server) -> Iterator[None]:
+    """Started again in any case: the tests that follow need it."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+        server.wait_ready(60)
+
+
 # -- a server stops -----------------------------------------------------------------------------------
 
 
@@ -64,7 +76,17 @@ def test_without_a_server_every_request_gets_503_in_time_and_all_goes_on_when_it
     server: Server = request.getfixturevalue(name)
     order = patient.place()
     patient.accept(order)
-    server.stop()
+    with stopped(server):
+        _check_all_unavailable(fragile, order)
+    patient.start(order)
+    patient.complete(order)
+    patient.rate(order)
+    assert patient.close(order)["state"] == "closed"
+    _happened_once(patient, order)
+    fragile.wait_ready()
+
+
+def _check_all_unavailable(system: System, order: dict[str, Any]) -> None:
     requests = (
         ("GET", f"/v1/orders/{order['id']}", None),
         ("POST", f"/v1/orders/{order['id']}/start", {}),
@@ -76,21 +98,13 @@ def test_without_a_server_every_request_gets_503_in_time_and_all_goes_on_when_it
         ("GET", "/v1/sites", None),
     )
     with ThreadPoolExecutor(len(requests)) as pool:
-        asked = [pool.submit(_timed, fragile, *request) for request in requests]
+        asked = [pool.submit(_timed, system, *request) for request in requests]
         for answer in asked:
             _check_unavailable(*answer.result())
     form = {"grant_type": "password", "username": "resident", "password": "demo"}
-    assert fragile.http.post("/oauth/token", data=form).status_code == 503
-    assert fragile.http.get("/healthz").status_code == 200
-    assert fragile.http.get("/readyz").status_code == 503
-    server.start()
-    server.wait_ready(60)
-    patient.start(order)
-    patient.complete(order)
-    patient.rate(order)
-    assert patient.close(order)["state"] == "closed"
-    _happened_once(patient, order)
-    fragile.wait_ready()
+    assert system.http.post("/oauth/token", data=form).status_code == 503
+    assert system.http.get("/healthz").status_code == 200
+    assert system.http.get("/readyz").status_code == 503
 
 
 def _timed(system: System, method: str, path: str, body: Any) -> tuple[httpx.Response, float]:
@@ -111,15 +125,12 @@ def test_many_who_ask_during_an_outage_are_all_answered_in_time(
     fragile: System, database: MongoDB, patient: Steps
 ) -> None:
     order = patient.place()
-    database.stop()
     people = [fragile.person(name) for name in ("resident", "station", "leader1", "admin")] * 8
-    began = time.monotonic()
-    with ThreadPoolExecutor(len(people)) as pool:
+    with stopped(database), ThreadPoolExecutor(len(people)) as pool:
+        began = time.monotonic()
         answers = list(pool.map(lambda person: person.get(f"/v1/orders/{order['id']}"), people))
+        assert time.monotonic() - began < 2 * ANSWER
     assert {answer.status_code for answer in answers} == {503}
-    assert time.monotonic() - began < 2 * ANSWER
-    database.start()
-    database.wait_ready(60)
     eventually(lambda: fragile.person("resident").get(f"/v1/orders/{order['id']}").status_code == 200, what="healed")
 
 
