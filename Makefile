@@ -20,7 +20,7 @@ demo: install   ## one order from the wish to the points, against a running syst
 	@exec $(PYTHON) -m deploy.demo
 
 test: install   ## all tests, or make test ARGS="tests/unit -x"
-	@exec $(PYTHON) -m pytest $(ARGS)
+	@exec $(PYTHON) -m pytest $(or $(ARGS),-n 4)
 
 faults:   ## the fault suite; ONLY=F7 or ONLY=commit, SEED=…, MUTATE=1
 	@deploy/local/install.sh libfaketime iptables

@@ -20,9 +20,12 @@ def main(arguments: list[str] | None = None, system: System | None = None) -> in
     parser = argparse.ArgumentParser(
         prog="sidan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parts = parser.add_subparsers(required=True, metavar="COMMAND")
+    parts = parser.add_subparsers(metavar="COMMAND")
     for part in PARTS:
         part.add_to(parts)
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help(sys.stderr)
+        return 2
     return run(parser.parse_args(arguments), system or System.real())
 
 

@@ -6,14 +6,12 @@ may die at any moment of it.
 
 import http.client
 import json
-import os
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -23,6 +21,7 @@ from amqp.exceptions import AMQPError
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
+from deploy.local.environment import data_dir
 from services.chassis.messages import Envelope
 
 Passing = SimpleQueue[Envelope]
@@ -114,9 +113,9 @@ def main() -> int:
 
 
 def _endpoints() -> dict[str, str]:
-    path = Path(os.environ.get("SIDAN_DATA_DIR", "var")) / "run" / "endpoints.json"
+    path = data_dir() / "run" / "endpoints.json"
     if not path.exists():
-        sys.exit("no running system found: start one with `make run` in another terminal")
+        sys.exit(f"no system runs in {data_dir()} (SIDAN_DATA_DIR): start one with `make run` in another terminal")
     return dict(json.loads(path.read_text()))
 
 

@@ -27,12 +27,15 @@ async def healthz() -> Response:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """`200` only when every service answers and the city and its accounts are in, also in dispatch."""
+    """`200` only when every service answers and the city and its accounts are in, also in dispatch.
+
+    `reference_data` is null while nobody can say: a service or the database is away.
+    """
     rpc: RpcClient = request.app.state.rpc
     checks = await asyncio.gather(*(_answers(rpc, service) for service in SERVICES), return_exceptions=True)
     answers = {s: not isinstance(c, BaseException) for s, c in zip(SERVICES, checks, strict=True)}
-    loaded = all(answers.values()) and await _loaded(rpc)
-    ready = all(answers.values()) and loaded
+    loaded = await _loaded(rpc) if all(answers.values()) else None
+    ready = bool(loaded)
     return json_response({"ready": ready, "services": answers, "reference_data": loaded}, 200 if ready else 503)
 
 
@@ -50,11 +53,12 @@ async def _answers(rpc: RpcClient, service: str) -> None:
     await rpc.call(f"{service}.health", {}, Trace(), PROBE_SECONDS)
 
 
-async def _loaded(rpc: RpcClient) -> bool:
+async def _loaded(rpc: RpcClient) -> bool | None:
+    """None: nobody can say now."""
     try:
         registry, dispatch = await asyncio.gather(_readiness(rpc, "registry"), _readiness(rpc, "dispatch"))
     except ServiceError:
-        return False
+        return None
     return bool(registry["loaded"]) and all(dispatch[name] >= registry[name] for name in REPLICATED)
 
 

@@ -29,12 +29,12 @@ WELCOME = """
 
   accounts  resident resident2 station institute center leader1 leader2 leader3 leader4
             volunteer1 volunteer2 admin, password demo; client municipal, secret demo
-  try it    make demo
+  try it    {elsewhere}make demo
             curl {address}/oauth/token -d grant_type=password -d username=resident -d password=demo
   API       {address}/docs
   broker    {broker}
   logs      {logs}
-  stop      Ctrl-C or make down
+  stop      Ctrl-C or {elsewhere}make down
 """
 
 
@@ -158,6 +158,7 @@ class Supervisor:
         secret = f"user and password in {self._settings.run}/endpoints.json"
         return WELCOME.format(
             seconds=self._elapsed(),
+            elsewhere="" if self._settings.data_dir == ROOT / "var" else f"SIDAN_DATA_DIR={self._settings.data_dir} ",
             address=self._settings.address,
             broker=f"{self._management()}, {secret}" if self._broker else "from AMQP_URI",
             logs=self._settings.logs,

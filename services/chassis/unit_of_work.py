@@ -100,6 +100,9 @@ class Work:
             for attempt in itertools.count():
                 self._begin()
                 try:
+                    # The first time nobody asks whether it is a repetition: the record's key will tell.
+                    if attempt and idempotency and (answered := self._answered(idempotency)):
+                        return cast(R, _first_answer(answered, idempotency))
                     return self._once(work, idempotency)
                 except Stale:
                     telemetry.CONFLICTS.inc()
@@ -109,18 +112,14 @@ class Work:
         raise Unavailable("该记录正被频繁修改，请稍后再试")
 
     def _once(self, work: Callable[[], R], idempotency: Idempotency | None) -> R:
-        if idempotency is None:
+        try:
             result = work()
-        else:
-            if answered := self._answered(idempotency):
+        except ServiceError:
+            # What stands in the way may be the effect of the same request, done before.
+            if idempotency and (answered := self._answered(idempotency)):
                 return cast(R, _first_answer(answered, idempotency))
-            try:
-                result = work()
-            except ServiceError:
-                # What stands in the way may be its own effect, committed by another process since we looked.
-                if answered := self._answered(idempotency):
-                    return cast(R, _first_answer(answered, idempotency))
-                raise
+            raise
+        if idempotency:
             self.insert(IDEMPOTENCY, _record(idempotency, result))
         self.commit()
         return result

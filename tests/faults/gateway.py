@@ -9,18 +9,19 @@ import uvicorn
 
 from gateway import __main__ as gateway
 from gateway.load import Shedding
+from tests.faults.patching import patch
 
 
 def no_accept_guard() -> None:
     """A connection that cannot be taken ends the process. (uvloop would take care of itself.)"""
     run = uvicorn.run
-    uvicorn.run = lambda app, **settings: run(app, **{**settings, "loop": "asyncio"})
-    asyncio.BaseEventLoop.call_exception_handler = lambda *_: os._exit(1)  # type: ignore[method-assign]
+    patch(uvicorn, "run", lambda app, **settings: run(app, **{**settings, "loop": "asyncio"}))
+    patch(asyncio.BaseEventLoop, "call_exception_handler", lambda *_: os._exit(1))
 
 
 def no_shedding() -> None:
     """Every request is taken on, however much is under way."""
-    Shedding._is_too_much = lambda *_: False  # type: ignore[method-assign]
+    patch(Shedding, "_is_too_much", lambda *_: False)
 
 
 MUTATIONS: dict[str, Callable[[], None]] = {"accept-guard": no_accept_guard, "shedding": no_shedding}

@@ -12,15 +12,17 @@ from services.chassis import outbox, rpc, subscriber, telemetry, topology, unit_
 from services.chassis.broker import Consumer, Link, Publisher
 from services.contracts.dispatch import OrderCompleted
 from services.points.domain import Account
+from tests.faults.patching import patch
+
+ELSEWHERE = ("accept-guard", "shedding", "hash-chain", "events-in-backup")
+"""In the gateway (``gateway.py``), or in a tool that the scenario itself uses."""
 
 
 def apply(without: str) -> None:
-    for name in without.split(","):
-        MUTATIONS.get(name, nothing_here)()
-
-
-def nothing_here() -> None:
-    """The protection is elsewhere: in the gateway (``gateway.py``), or in a tool that the scenario uses."""
+    """Raise ``KeyError`` for a name that nobody knows."""
+    for name in filter(None, without.split(",")):
+        if name not in ELSEWHERE:
+            MUTATIONS[name]()
 
 
 def no_outbox() -> None:
@@ -34,10 +36,10 @@ def no_outbox() -> None:
         document.pop(outbox.OUTBOX, None), document.pop(outbox.OUTBOX_SINCE, None)
         return write
 
-    outbox.Relay._mark = lambda self: self._sent.clear()  # type: ignore[method-assign]
+    patch(outbox.Relay, "_mark", lambda self: self._sent.clear())
     announce = unit_of_work.Work._announce
-    unit_of_work._write_of = bare
-    unit_of_work.Work._announce = lambda self, read=False: announce(self)  # type: ignore[method-assign]
+    patch(unit_of_work, "_write_of", bare)
+    patch(unit_of_work.Work, "_announce", lambda self, read=False: announce(self))
 
 
 def no_inbox() -> None:
@@ -47,8 +49,8 @@ def no_inbox() -> None:
         self.uow.sequence = delivery.envelope.sequence
         self.handler(self.service, delivery.event)
 
-    subscriber._Batch._handle = handle  # type: ignore[method-assign]
-    subscriber._Batch._handled = lambda _self, _batch: set()  # type: ignore[method-assign]
+    patch(subscriber._Batch, "_handle", handle)
+    patch(subscriber._Batch, "_handled", lambda _self, _batch: set())
 
 
 def no_business_ids() -> None:
@@ -59,7 +61,7 @@ def no_business_ids() -> None:
     def anew(self: Any, id: str, *arguments: Any, **more: Any) -> Any:
         return post(self, f"{id}:{os.getpid()}:{next(made)}", *arguments, **more)
 
-    Account._post = anew  # type: ignore[method-assign]
+    patch(Account, "_post", anew)
 
 
 def no_compare_and_set() -> None:
@@ -71,17 +73,17 @@ def no_compare_and_set() -> None:
         write._filter.pop("version", None) if hasattr(write, "_filter") else None
         return write
 
-    unit_of_work._write_of = blind
+    patch(unit_of_work, "_write_of", blind)
 
 
 def no_transaction() -> None:
     """Several documents are written one after the other."""
-    unit_of_work.Work._write_in_transaction = lambda self, writes: self._write(writes, None)  # type: ignore[method-assign]
+    patch(unit_of_work.Work, "_write_in_transaction", lambda self, writes: self._write(writes, None))
 
 
 def no_idempotency() -> None:
     """A repeated request is a new one."""
-    rpc._idempotency = lambda _given, _actor: None
+    patch(rpc, "_idempotency", lambda _given, _actor: None)
 
 
 def early_acknowledgement() -> None:
@@ -91,8 +93,8 @@ def early_acknowledgement() -> None:
     def eager(self: Any, queue: str, prefetch: int, receive: Callable[[Any], None], **more: Any) -> None:
         begin(self, queue, prefetch, receive, **{**more, "acknowledge": False})
 
-    Consumer.__init__ = eager  # type: ignore[method-assign]
-    Consumer.settle = lambda *_arguments, **_more: None  # type: ignore[method-assign]
+    patch(Consumer, "__init__", eager)
+    patch(Consumer, "settle", lambda *_arguments, **_more: None)
 
 
 def no_confirms() -> None:
@@ -104,7 +106,7 @@ def no_confirms() -> None:
         return [True] * len(messages)
 
     publish = Publisher.publish
-    Publisher.publish = hopeful  # type: ignore[method-assign]
+    patch(Publisher, "publish", hopeful)
 
 
 class _Nobody:
@@ -119,7 +121,7 @@ class _Nobody:
 
 def no_retries() -> None:
     """A failing message is acknowledged and gone, as with stock nameko."""
-    subscriber.Subscriber.hand_over = lambda *_: None  # type: ignore[method-assign]
+    patch(subscriber.Subscriber, "hand_over", lambda *_: None)
 
 
 def no_guard_for_bodies() -> None:
@@ -129,7 +131,7 @@ def no_guard_for_bodies() -> None:
         envelope = subscriber.Envelope.parse(delivery.headers, delivery.body)
         return subscriber.replace(delivery, envelope=envelope, event=event.model_validate_json(delivery.body))
 
-    subscriber.parse = trusting
+    patch(subscriber, "parse", trusting)
 
 
 def no_guard_for_requests() -> None:
@@ -141,12 +143,12 @@ def no_guard_for_requests() -> None:
         guarded(self, message)
 
     guarded = rpc.RpcServer.begin
-    rpc.RpcServer.begin = begin  # type: ignore[method-assign]
+    patch(rpc.RpcServer, "begin", begin)
 
 
 def no_allow_list() -> None:
     """Every header of a message is passed on, and kept."""
-    subscriber.carried = lambda headers: dict(headers)
+    patch(subscriber, "carried", lambda headers: dict(headers))
 
 
 def no_drain() -> None:
@@ -156,13 +158,13 @@ def no_drain() -> None:
     def abrupt(_container: Any) -> None:
         os._exit(0)
 
-    service.drain = abrupt
+    patch(service, "drain", abrupt)
 
 
 def no_deadline() -> None:
     """A publication waits for its confirm for ever."""
     publish = Publisher.publish
-    Publisher.publish = lambda self, messages, deadline=0: publish(self, messages, 10**6)  # type: ignore[method-assign]
+    patch(Publisher, "publish", lambda self, messages, deadline=0: publish(self, messages, 10**6))
 
 
 def no_outage_mode() -> None:
@@ -175,7 +177,7 @@ def no_outage_mode() -> None:
             self.outcomes.append(error and subscriber.Failed(error, last))
         return self.outcomes
 
-    subscriber._Batch.run = charged  # type: ignore[method-assign]
+    patch(subscriber._Batch, "run", charged)
 
 
 def no_reconnecting() -> None:
@@ -187,7 +189,7 @@ def no_reconnecting() -> None:
             os._exit(1)
         drop(self)
 
-    Link._drop = fatal  # type: ignore[method-assign]
+    patch(Link, "_drop", fatal)
 
 
 def no_bounded_prefetch() -> None:
@@ -197,25 +199,27 @@ def no_bounded_prefetch() -> None:
     def greedy(self: Any, queue: str, _prefetch: int, *arguments: Any, **more: Any) -> None:
         begin(self, queue, 0, *arguments, **more)
 
-    Consumer.__init__ = greedy  # type: ignore[method-assign]
+    patch(Consumer, "__init__", greedy)
 
 
 def no_tolerant_declaration() -> None:
     """A queue with other arguments stops everything that a process declares."""
-    topology._declare_queue = lambda channel, queue: queue(channel).declare()
+    patch(topology, "_declare_queue", lambda channel, queue: queue(channel).declare())
 
 
 def no_log_guard() -> None:
     """A log line waits until somebody takes it."""
-    telemetry.Sink.write = lambda self, line: self._file.write(line if isinstance(line, bytes) else line.encode())  # type: ignore[method-assign]
-    telemetry.os.set_blocking = lambda *_: None  # type: ignore[attr-defined]
+    patch(
+        telemetry.Sink, "write", lambda self, line: self._file.write(line if isinstance(line, bytes) else line.encode())
+    )
+    patch(telemetry.os, "set_blocking", lambda *_: None)
 
 
 def no_settings_check() -> None:
     """A wrong setting is found out when it is used."""
     from deploy import service
 
-    service.describe = str  # type: ignore[assignment]
+    patch(service, "describe", str)
 
 
 def no_tolerant_reader() -> None:
@@ -235,14 +239,19 @@ def no_driver_retries() -> None:
     _connect_otherwise(retryWrites=False, retryReads=False)
 
 
+def no_transient_retries() -> None:
+    """A unit of work that the database interrupts is an error of the request."""
+    patch(unit_of_work, "TRANSIENT", "none of the driver's labels")
+
+
 def _connect_otherwise(**other: Any) -> None:
     client = unit_of_work.MongoClient
-    unit_of_work.MongoClient = lambda uri, **settings: client(uri, **{**settings, **other})  # type: ignore[misc,assignment]
+    patch(unit_of_work, "MongoClient", lambda uri, **settings: client(uri, **{**settings, **other}))
 
 
 def no_declaring_again() -> None:
     """Who is told that a queue is gone leaves it at that."""
-    Consumer._cancelled = lambda *_: None  # type: ignore[method-assign]
+    patch(Consumer, "_cancelled", lambda *_: None)
 
 
 def no_late_facts() -> None:
@@ -255,41 +264,37 @@ def no_late_facts() -> None:
         if isinstance(event, OrderCompleted):
             record(self, event)
 
-    ActivitiesService._record = in_order  # type: ignore[method-assign]
+    patch(ActivitiesService, "_record", in_order)
 
 
 def no_permissions() -> None:
     """Everybody may read and do everything."""
     from services.dispatch import permissions
 
-    permissions.may_read = lambda *_: True
-    permissions.permit = lambda *_: None
+    patch(permissions, "may_read", lambda *_: True)
+    patch(permissions, "permit", lambda *_: None)
 
 
 def no_transitions() -> None:
     """Every command is allowed in every state."""
     from services.dispatch.domain import Order
 
-    Order._check = lambda _self, _command: None  # type: ignore[method-assign]
+    patch(Order, "_check", lambda _self, _command: None)
 
 
 def no_timers() -> None:
     """Deadlines are forgotten by the clock."""
     from services.dispatch.repository import Orders
 
-    Orders.due = lambda _self, _now, _limit: []  # type: ignore[method-assign]
+    patch(Orders, "due", lambda _self, _now, _limit: [])
 
 
 def no_clock_of_the_server() -> None:
     """Leases are judged by the clock of the process."""
     from services.chassis import lease
 
-    lease.Lease.renew = lambda self: True  # type: ignore[method-assign]
-    lease.Lease.held = property(lambda _self: True)  # type: ignore[assignment,method-assign]
-
-
-def no_events_in_backup() -> None:
-    """The scenario itself makes its backup without what is on its way."""
+    patch(lease.Lease, "renew", lambda self: True)
+    patch(lease.Lease, "held", property(lambda _self: True))
 
 
 MUTATIONS: dict[str, Callable[[], Any]] = {
@@ -316,11 +321,11 @@ MUTATIONS: dict[str, Callable[[], Any]] = {
     "tolerant-reader": no_tolerant_reader,
     "majority": no_majority,
     "driver-retries": no_driver_retries,
+    "transient-retries": no_transient_retries,
     "declaring-again": no_declaring_again,
     "late-facts": no_late_facts,
     "permissions": no_permissions,
     "transitions": no_transitions,
     "timers": no_timers,
     "lease": no_clock_of_the_server,
-    "events-in-backup": no_events_in_backup,
 }

@@ -13,6 +13,7 @@ import eventlet
 
 from services.chassis import process, subscriber, telemetry, topology
 from services.chassis.broker import Publisher
+from tests.faults.patching import patch
 
 REORDER_WAIT = 0.2  # seconds that a message is held back at most
 
@@ -32,7 +33,7 @@ def separate_links(publisher_uri: str) -> None:
         def __init__(self, _uri: str, *arguments: Any) -> None:
             super().__init__(publisher_uri, *arguments)
 
-    process.Publisher = Separated  # type: ignore[misc]
+    patch(process, "Publisher", Separated)
 
 
 def duplicate(times: float) -> None:
@@ -46,7 +47,7 @@ def duplicate(times: float) -> None:
             publish(self, messages, *arguments)
         return outcome
 
-    Publisher.publish = repeated  # type: ignore[method-assign]
+    patch(Publisher, "publish", repeated)
 
 
 def reorder(window: float) -> None:
@@ -64,7 +65,7 @@ def reorder(window: float) -> None:
         # Acknowledgements are of all up to a tag, so the tags stay in order.
         return [subscriber.replace(delivery, tag=tag) for delivery, tag in zip(batch, tags, strict=True)]
 
-    subscriber.Subscriber.take = shuffled
+    patch(subscriber.Subscriber, "take", shuffled)
 
 
 def fail(share: float) -> None:
@@ -77,7 +78,7 @@ def fail(share: float) -> None:
         if random.random() < share:
             raise RuntimeError("failing at random")
 
-    subscriber._Batch._handle = failing  # type: ignore[method-assign]
+    patch(subscriber._Batch, "_handle", failing)
 
 
 def slow(seconds: float) -> None:
@@ -89,12 +90,12 @@ def slow(seconds: float) -> None:
         handle(self, delivery)
         eventlet.sleep(seconds)
 
-    subscriber._Batch._handle = dawdling  # type: ignore[method-assign]
+    patch(subscriber._Batch, "_handle", dawdling)
 
 
 def hasty(seconds: float) -> None:
     """Handlers give up after so long, so that an outage need not last for minutes to cost them all attempts."""
-    subscriber.DEADLINE = seconds
+    patch(subscriber, "DEADLINE", seconds)
 
 
 def burn(seconds: float) -> None:
@@ -111,12 +112,12 @@ def burn(seconds: float) -> None:
                 pass
         handle(self, delivery)
 
-    subscriber._Batch._handle = burning  # type: ignore[method-assign]
+    patch(subscriber._Batch, "_handle", burning)
 
 
 def drift(limit: float) -> None:
     """Queues are declared with another delivery limit than there is."""
-    topology.DELIVERY_LIMIT = int(limit)
+    patch(topology, "DELIVERY_LIMIT", int(limit))
 
 
 def chatter(lines: float) -> None:
@@ -141,7 +142,7 @@ def poison(share: float) -> None:
             raise ValueError("poison")
         handle(self, delivery)
 
-    subscriber._Batch._handle = refusing  # type: ignore[method-assign]
+    patch(subscriber._Batch, "_handle", refusing)
 
 
 def poisonous(subject: str, share: float) -> bool:
@@ -164,7 +165,7 @@ def trace(folder: str) -> None:
                     file.write(f"{self.queue}\t{e.id}\t{e.subject}\t{e.sequence}\n")
         return settle(self, worker_ctx, outcomes, exc_info)
 
-    subscriber.Subscriber.settle = told
+    patch(subscriber.Subscriber, "settle", told)
 
 
 WRAPPERS: dict[str, Callable[[float], None]] = {

@@ -62,9 +62,15 @@ def consumer_in_the_dark(run: Run) -> None:
 
 
 @contextmanager
-def in_the_dark(run: Run, services: Sequence[str], link: str) -> Iterator[None]:
-    """Nothing arrives and nothing is refused; in the end the connections are reset with what was on its way."""
+def in_the_dark(run: Run, services: Sequence[str], link: str, answers_first: float = 0) -> Iterator[None]:
+    """Nothing arrives and nothing is refused; in the end the connections are reset with what was on its way.
+
+    ``answers_first``: seconds during which requests still arrive, and only their answers do not.
+    """
     proxies = [run.fleet.proxies[service, link] for service in services]
+    for proxy in proxies:
+        proxy.to_client = "blackhole"
+    run.fleet.pause(answers_first)
     for proxy in proxies:
         proxy.mode = "blackhole"
     try:

@@ -97,7 +97,7 @@ def others_behind(database: MongoSet, primary: MongoMember) -> Iterator[None]:
     "F28",
     "the database's primary hands over, again and again",
     layout=CLUSTER,
-    without="driver-retries",
+    without="driver-retries,transient-retries",
     recovery=SERVER_RECOVERY,
 )
 def step_downs(run: Run) -> None:

@@ -7,6 +7,9 @@ from tests.support.failpoints import failing
 
 DATABASE_RECOVERY = 30.0  # seconds
 DATABASE_AWAY = 25.0  # seconds
+FEW_ATTEMPTS, STANDARD_ATTEMPTS = "0.5,1,2", "1,10,60"
+"""Seconds before each next one: few are over long before the database is back."""
+ANSWERS_FIRST = 0.5  # seconds
 UNKNOWN_CODES = {
     "connection": {"closeConnection": True},
     "shutdown": {"errorCode": 91},
@@ -37,7 +40,7 @@ def writes_cut_off(run: Run) -> None:
 @scenario("F30-one", "database killed and started", without="outage-mode", recovery=DATABASE_RECOVERY)
 def database_killed(run: Run) -> None:
     """For longer than a message has attempts, with a backlog in hand: none is charged for it."""
-    run.fleet.restart_with("activities", FAULTS_WRAP="slow:0.3,hasty:1")
+    run.fleet.restart_with("activities", FAULTS_WRAP="slow:0.3,hasty:1", SIDAN_RETRY_DELAYS=FEW_ATTEMPTS)
     run.fleet.until(lambda: run.fleet.serving("activities"), 30, "activities")
     with run.load(workers=10, plans=("straight",)), run.trouble():
         run.fleet.until(lambda: run.fleet.depth(SLOW_QUEUE) > 0, 30, "a backlog")
@@ -45,7 +48,7 @@ def database_killed(run: Run) -> None:
         run.fleet.pause(DATABASE_AWAY)
         run.fleet.database_server.start()
         run.fleet.until(run.fleet.database_server.ready, 60, "the database")
-        run.fleet.restart_with("activities", FAULTS_WRAP="")
+        run.fleet.restart_with("activities", FAULTS_WRAP="", SIDAN_RETRY_DELAYS=STANDARD_ATTEMPTS)
 
 
 @scenario(
@@ -57,7 +60,7 @@ def database_killed(run: Run) -> None:
 )
 def database_in_the_dark(run: Run) -> None:
     services = ("dispatch", "activities", "points")
-    with run.load(), run.trouble(faults=len(services)), in_the_dark(run, services, "database"):
+    with run.load(), run.trouble(faults=len(services)), in_the_dark(run, services, "database", ANSWERS_FIRST):
         run.fleet.pause(10)
 
 
