@@ -3,6 +3,7 @@
 import base64
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,21 +21,21 @@ from tests.support.servers import Broker, started, virtual_host
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     """The session's broker; a test that stops it starts it again."""
-    with started(RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))) as server:
+    with started(RabbitMQ, tmp_path_factory.mktemp("rabbitmq")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def rabbit_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitCluster]:
     """The session's cluster; a test that stops a node starts it again."""
-    with started(RabbitCluster(tmp_path_factory.mktemp("rabbit-cluster"))) as server:
+    with started(RabbitCluster, tmp_path_factory.mktemp("rabbit-cluster")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoDB]:
     """The session's database; a test that stops it starts it again."""
-    with started(MongoDB(tmp_path_factory.mktemp("mongodb"), test_commands=True)) as server:
+    with started(partial(MongoDB, test_commands=True), tmp_path_factory.mktemp("mongodb")) as server:
         yield server
 
 

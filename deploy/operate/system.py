@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kombu import Connection
+from pydantic import PositiveFloat, TypeAdapter, ValidationError
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -20,6 +21,7 @@ from services.chassis.settings import Settings
 from services.chassis.topology import Subscription
 
 Document = dict[str, Any]
+DELAYS = TypeAdapter(list[PositiveFloat])
 WAIT = 5.0
 """Seconds that a server has to answer."""
 
@@ -47,8 +49,11 @@ class System:
     @property
     def delays(self) -> list[float]:
         """Of the retry levels, in seconds."""
-        told = os.environ.get("SIDAN_RETRY_DELAYS")
-        return list(json.loads(told) if told else Settings.model_fields["retry_delays"].default)
+        field, told = Settings.model_fields["retry_delays"], os.environ.get("SIDAN_RETRY_DELAYS")
+        try:
+            return list(DELAYS.validate_json(told) if told else field.default)
+        except ValidationError:
+            raise NoSystem("SIDAN_RETRY_DELAYS must be seconds as a JSON list, as [1, 10, 60]") from None
 
     def subscription(self, queue: str) -> Subscription | None:
         return next((s for s in self.subscriptions if s.queue == queue), None)

@@ -15,7 +15,7 @@ KINDS = ("quorum", "stream")
 
 @pytest.fixture(scope="module")
 def mongo_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoSet]:
-    with started(MongoSet(tmp_path_factory.mktemp("mongo-set"))) as server:
+    with started(MongoSet, tmp_path_factory.mktemp("mongo-set")) as server:
         yield server
 
 

@@ -31,13 +31,13 @@ POINTS = 1
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    with started(RabbitMQ(tmp_path_factory.mktemp("own-rabbitmq"))) as server:
+    with started(RabbitMQ, tmp_path_factory.mktemp("own-rabbitmq")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoDB]:
-    with started(MongoDB(tmp_path_factory.mktemp("own-mongodb"))) as server:
+    with started(MongoDB, tmp_path_factory.mktemp("own-mongodb")) as server:
         yield server
 
 

@@ -9,12 +9,12 @@ from pymongo import MongoClient
 
 from deploy.local.servers import free_port
 from services.chassis.dead import DeadLetter
-from services.chassis.parking import PARKING, Parking, put_back
+from services.chassis.parking import Parking, put_back
 from services.chassis.topology import DEAD_SUFFIX
 from tests.support.operate import Command
 from tests.support.processes import World, eventually
 from tests.support.topology import QUEUE
-from tests.support.wire import envelope, metric, publish_events, the_dead
+from tests.support.wire import counted, envelope, metric, publish_events, the_dead
 
 EVERYTHING: dict[str, Any] = {}
 TIMED_OUT = {"errorCode": 50}  # MaxTimeMSExpired: transient, and the connection is fine
@@ -34,27 +34,8 @@ def failing(world: World, command: str, how: dict[str, Any]) -> Iterator[None]:
             client.admin.command({**point, "mode": "off"})
 
 
-def handled(world: World, thing: str) -> list[int]:
-    """The sequences of a thing's events in the order in which they were applied."""
-    counter = world.database("beta")["counters"].find_one({"_id": thing})
-    return list(counter["sequences"]) if counter else []
-
-
 def tried(world: World, thing: str, sequence: int) -> int:
     return int(world.database("beta")["attempts"].count_documents({"thing_id": thing, "sequence": sequence}))
-
-
-def parked(world: World) -> list[dict[str, Any]]:
-    return list(world.database("beta")[PARKING].find())
-
-
-def heal(world: World) -> None:
-    world.database("beta")["healed"].insert_one({})
-
-
-def event(thing: str, sequence: int, **data: Any) -> Any:
-    """Counted by thing."""
-    return envelope(f"{thing}{sequence}", thing, sequence, counter=thing, **data)
 
 
 # -- outage -------------------------------------------------------------------------------------------
@@ -77,23 +58,23 @@ def test_an_outage_that_is_no_lost_connection_spends_no_attempts(world: World) -
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0
     assert beta.log.read_text().count("outage is over") == 1
     assert metric(port, "sidan_outage") == metric(port, "sidan_in_hand") == 0
-    eventually(lambda: parked(world) == [])
+    eventually(lambda: world.parked() == [])
 
 
 @pytest.mark.parametrize("how", [TIMED_OUT, CUT_OFF], ids=["timed-out", "cut-off"])
 def test_one_message_that_always_fails_like_an_outage_stops_nobody_and_dies(world: World, how: dict[str, Any]) -> None:
     world.start("beta").wait_started()
     with failing(world, "dbStats", how):
-        publish_events(world, [event("bad", 1, note="stats")])
+        publish_events(world, [counted("bad", 1, note="stats")])
         others = 0
         while not world.depth(QUEUE + DEAD_SUFFIX):
             others += 1
-            publish_events(world, [event("good", others)])
-            eventually(lambda: len(handled(world, "good")) == others, what="the others go on")  # noqa: B023
+            publish_events(world, [counted("good", others)])
+            eventually(lambda: len(world.sequences("good")) == others, what="the others go on")  # noqa: B023
             assert others < 100
         (letter,) = the_dead(world, 1)
     assert letter.headers["attempt"] == 3
-    assert handled(world, "good") == list(range(1, others + 1)) and handled(world, "bad") == []
+    assert world.sequences("good") == list(range(1, others + 1)) and world.sequences("bad") == []
 
 
 # -- later events of a failing aggregate --------------------------------------------------------------
@@ -106,46 +87,48 @@ def test_later_events_of_a_failing_aggregate_wait_and_die_behind_it_and_are_put_
     world: World, sidan: Command
 ) -> None:
     world.start("beta").wait_started()
-    publish_events(world, [event("a", 1, **POISON), event("a", 2), event("b", 1), event("a", 3), event("b", 2)])
-    eventually(lambda: handled(world, "b") == [1, 2], what="others are not held up")
+    publish_events(
+        world, [counted("a", 1, **POISON), counted("a", 2), counted("b", 1), counted("a", 3), counted("b", 2)]
+    )
+    eventually(lambda: world.sequences("b") == [1, 2], what="others are not held up")
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0, "the first is still being retried"
     letters = the_dead(world, 3)
     assert reasons(letters) == {"a1": REFUSED, **behind("a1", "a2", "a3")}
-    publish_events(world, [event("a", 4), event("b", 3)])
+    publish_events(world, [counted("a", 4), counted("b", 3)])
     letters = the_dead(world, 4)
     assert reasons(letters)["a4"] == "waits behind a1"
     assert [tried(world, "a", sequence) for sequence in (2, 3, 4)] == [0, 0, 0]
-    heal(world)
+    world.heal()
     assert sidan.json("dead", "retry", "--all") == {"retried": 4, "followed": 0}
-    eventually(lambda: handled(world, "a") == [1, 2, 3, 4])
-    eventually(lambda: parked(world) == [])
-    assert world.depth(QUEUE + DEAD_SUFFIX) == 0 and handled(world, "b") == [1, 2, 3]
+    eventually(lambda: world.sequences("a") == [1, 2, 3, 4])
+    eventually(lambda: world.parked() == [])
+    assert world.depth(QUEUE + DEAD_SUFFIX) == 0 and world.sequences("b") == [1, 2, 3]
 
 
 def test_later_events_go_on_in_order_after_a_retry_succeeds(world: World) -> None:
     world.start("beta").wait_started()
-    publish_events(world, [event("a", 1, **POISON), *(event("a", n) for n in range(2, 30))])
+    publish_events(world, [counted("a", 1, **POISON), *(counted("a", n) for n in range(2, 30))])
     eventually(lambda: tried(world, "a", 1) >= 2, what="a retry")
-    heal(world)
-    eventually(lambda: len(handled(world, "a")) == 29)
-    assert handled(world, "a") == list(range(1, 30))
-    eventually(lambda: parked(world) == [])
+    world.heal()
+    eventually(lambda: len(world.sequences("a")) == 29)
+    assert world.sequences("a") == list(range(1, 30))
+    eventually(lambda: world.parked() == [])
 
 
 def test_a_dropped_head_frees_the_rest_but_what_failed_itself(world: World, sidan: Command) -> None:
     world.start("beta").wait_started()
     for number, sequence in enumerate((2, 1), start=1):
-        publish_events(world, [event("a", sequence, **POISON)])
+        publish_events(world, [counted("a", sequence, **POISON)])
         assert set(reasons(the_dead(world, number)).values()) == {REFUSED}, "each has been tried"
     assert sidan.json("dead", "drop", "a1", "--reason", "a test") == {"dropped": 1, "followed": 0}
-    publish_events(world, [event("a", 3)])
+    publish_events(world, [counted("a", 3)])
     assert reasons(the_dead(world, 2)) == {"a2": REFUSED, **behind("a2", "a3")}
-    heal(world)
+    world.heal()
     assert sidan.json("dead", "retry", "--all") == {"retried": 2, "followed": 0}
-    eventually(lambda: handled(world, "a") == [2, 3])
-    eventually(lambda: parked(world) == [])
-    publish_events(world, [event("a", 4)])
-    eventually(lambda: handled(world, "a") == [2, 3, 4])
+    eventually(lambda: world.sequences("a") == [2, 3])
+    eventually(lambda: world.parked() == [])
+    publish_events(world, [counted("a", 4)])
+    eventually(lambda: world.sequences("a") == [2, 3, 4])
 
 
 def reasons(letters: list[DeadLetter]) -> dict[str, str]:
@@ -158,13 +141,13 @@ def behind(head: str, *ids: str) -> dict[str, str]:
 
 def test_duplicates_of_what_is_handled_hold_nobody_up(world: World) -> None:
     world.start("beta").wait_started()
-    publish_events(world, [event("a", 1), event("a", 3), event("a", 2, **POISON)])
-    eventually(lambda: parked(world))
-    publish_events(world, [event("a", 1), event("a", 3), event("a", 4), event("a", 1)])
+    publish_events(world, [counted("a", 1), counted("a", 3), counted("a", 2, **POISON)])
+    eventually(lambda: world.parked())
+    publish_events(world, [counted("a", 1), counted("a", 3), counted("a", 4), counted("a", 1)])
     eventually(lambda: world.depth() == 0)
-    heal(world)
-    eventually(lambda: handled(world, "a") == [1, 3, 2, 4])
-    eventually(lambda: parked(world) == [])
+    world.heal()
+    eventually(lambda: world.sequences("a") == [1, 3, 2, 4])
+    eventually(lambda: world.parked() == [])
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0
 
 
@@ -172,24 +155,24 @@ def test_duplicates_of_what_is_handled_hold_nobody_up(world: World) -> None:
 def test_a_killed_consumer_leaves_no_row_behind(world: World, point: str) -> None:
     """Before the copy is made; before the failed is acknowledged; before the healed has left the row."""
     beta = world.start("beta", SIDAN_CRASH_AT=point).wait_started()
-    publish_events(world, [event("a", 1, **POISON), event("a", 2)])
-    eventually(lambda: parked(world))
-    heal(world)
+    publish_events(world, [counted("a", 1, **POISON), counted("a", 2)])
+    eventually(lambda: world.parked())
+    world.heal()
     beta.wait_exit()
     world.start("beta").wait_started()
-    eventually(lambda: handled(world, "a") == [1, 2])
-    eventually(lambda: parked(world) == [])
+    eventually(lambda: world.sequences("a") == [1, 2])
+    eventually(lambda: world.parked() == [])
     eventually(lambda: world.depth() == 0)
-    assert handled(world, "a") == [1, 2] and world.depth(QUEUE + DEAD_SUFFIX) == 0
+    assert world.sequences("a") == [1, 2] and world.depth(QUEUE + DEAD_SUFFIX) == 0
 
 
 def test_what_a_killed_replica_left_is_cleared_by_the_one_that_handles_its_message(world: World) -> None:
     """At once, before it has read the rows the next time."""
     replicas = [world.start("beta", SIDAN_CRASH_AT="parked").wait_started() for _ in range(2)]
-    publish_events(world, [event("a", 1, note="once")])
-    eventually(lambda: handled(world, "a") == [1])
+    publish_events(world, [counted("a", 1, note="once")])
+    eventually(lambda: world.sequences("a") == [1])
     assert [replica.alive for replica in replicas].count(True) == 1
-    eventually(lambda: parked(world) == [])
+    eventually(lambda: world.parked() == [])
     assert tried(world, "a", 1) == 2
 
 
@@ -198,14 +181,14 @@ def test_replicas_know_of_each_others_failures(world: World) -> None:
     for port in ports:
         delays = {"SIDAN_RETRY_DELAYS": "[1, 1.5, 2]"}
         world.start("beta", SIDAN_METRICS_PORT=str(port), **delays).wait_started()
-    publish_events(world, [event("a", 1, **POISON)])
+    publish_events(world, [counted("a", 1, **POISON)])
     eventually(lambda: all(metric(port, "sidan_parked_aggregates") == 1 for port in ports))
-    publish_events(world, [event("a", n) for n in range(2, 40)] + [event("b", n) for n in range(1, 40)])
-    eventually(lambda: len(handled(world, "b")) == 39)
-    assert handled(world, "a") == []
-    heal(world)
-    eventually(lambda: len(handled(world, "a")) == 39)
-    assert handled(world, "a") == list(range(1, 40))
+    publish_events(world, [counted("a", n) for n in range(2, 40)] + [counted("b", n) for n in range(1, 40)])
+    eventually(lambda: len(world.sequences("b")) == 39)
+    assert world.sequences("a") == []
+    world.heal()
+    eventually(lambda: len(world.sequences("a")) == 39)
+    assert world.sequences("a") == list(range(1, 40))
     eventually(lambda: all(metric(port, "sidan_parked_aggregates") == 0 for port in ports))
 
 
@@ -258,4 +241,4 @@ def test_a_row_takes_any_text_for_what_it_is(world: World, text: str) -> None:
     assert (place.head, place.dead, place.level) == (text, False, 2)
     parking.leave(QUEUE, text, text)
     parking.leave(QUEUE, text, f"{text}2")
-    assert parked(world) == [] and not parking.holds(QUEUE, text)
+    assert world.parked() == [] and not parking.holds(QUEUE, text)

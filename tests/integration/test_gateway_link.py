@@ -57,5 +57,5 @@ def test_a_broker_that_says_goodbye_is_dialled_again_without_holding_up_the_loop
             assert server.ctl("list_connections", "pid").count("<") == 1, "the old one is gone"
         await client.stop()
 
-    with started(RabbitMQ(tmp_path)) as server:
+    with started(RabbitMQ, tmp_path) as server:
         asyncio.run(scenario(server))

@@ -17,6 +17,7 @@ from kombu import Connection
 from pymongo import MongoClient
 
 from deploy.reference.rpc import Away, Call, RpcClient
+from services.chassis.parking import PARKING
 from services.contracts.actor import SYSTEM
 from tests.support import holds
 from tests.support.topology import QUEUE
@@ -142,6 +143,19 @@ class World:
         found = self.database("beta")["counters"].find_one({"_id": counter})
         return list(found["applied"]) if found else []
 
+    def sequences(self, counter: str) -> list[int]:
+        """Of the events that were counted there, in the order in which they were applied."""
+        found = self.database("beta")["counters"].find_one({"_id": counter})
+        return list(found["sequences"]) if found else []
+
+    def parked(self) -> list[dict[str, Any]]:
+        """What waits behind a failing event, and the marks of those that fail."""
+        return list(self.database("beta")[PARKING].find())
+
+    def heal(self) -> None:
+        """Poison is handled from now on."""
+        self.database("beta")["healed"].insert_one({})
+
     def attempts(self, thing_id: str) -> list[Any]:
         return [row["at"] for row in self.database("beta")["attempts"].find({"thing_id": thing_id}).sort("at")]
 
@@ -155,7 +169,7 @@ class World:
     def depth(self, queue: str = QUEUE) -> int:
         return int(self._declared(queue).message_count)
 
-    def consumers(self, queue: str) -> int:
+    def consumers(self, queue: str = QUEUE) -> int:
         return int(self._declared(queue).consumer_count)
 
     def _declared(self, queue: str) -> Any:

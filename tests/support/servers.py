@@ -2,17 +2,22 @@
 
 import secrets
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import httpx
 
-from deploy.local.servers import RabbitMQ, Server
+from deploy.local.servers import RabbitMQ, Server, ServerError
 from tests.support.clusters import RabbitCluster
 
 Broker = RabbitMQ | RabbitCluster
 S = TypeVar("S", bound=Server)
+
+TOLD = 2000
+"""Characters from the end of each log of a server that does not start."""
 
 ALL = {"configure": ".*", "write": ".*", "read": ".*"}
 UNROUTED = {
@@ -23,15 +28,34 @@ UNROUTED = {
 
 
 @contextmanager
-def started(server: S) -> Iterator[S]:
-    """Ready; stopped in the end, and its data removed."""
-    server.start()
+def started(make: Callable[[Path], S], folder: Path) -> Iterator[S]:
+    """A server that keeps its data in ``folder``: ready; stopped in the end, and its data removed."""
+    server = _ready(make, folder)
     try:
-        server.wait_ready(60)
         yield server
     finally:
         server.stop()
         shutil.rmtree(server.data_dir)
+
+
+def _ready(make: Callable[[Path], S], folder: Path) -> S:
+    """Another one if need be: somebody may take a port between its choice and its use."""
+    for last in (False, True):
+        server = make(folder)
+        server.start()
+        try:
+            server.wait_ready(60)
+            return server
+        except ServerError as error:
+            server.stop()
+            told = [
+                f"{path.name}: {path.read_text(errors='replace')[-TOLD:]}" for path in server.data_dir.glob("log/*")
+            ]
+            shutil.rmtree(server.data_dir)
+            if last:
+                raise ServerError("\n".join([str(error), *told])) from None
+            print(error, *told, sep="\n", file=sys.stderr)
+    raise AssertionError("unreachable")
 
 
 @contextmanager

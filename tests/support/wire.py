@@ -68,6 +68,11 @@ def envelope(id: str, thing: str, sequence: int = 1, **data: Any) -> Envelope:
     )  # fmt: skip
 
 
+def counted(thing: str, sequence: int, **data: Any) -> Envelope:
+    """An event of a thing that has a counter of its own."""
+    return envelope(f"{thing}{sequence}", thing, sequence, counter=thing, **data)
+
+
 def commit_beneath(world: World, *things: str) -> None:
     """New things with the events that tell of them, as alpha would have them in its outbox; it is not asked."""
     for id in things:

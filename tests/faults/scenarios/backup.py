@@ -45,7 +45,7 @@ def restored_elsewhere(run: Run) -> None:
 def fresh(run: Run, folder: Path) -> Iterator[Fleet]:
     """Servers of another machine, with the same data key; nothing runs yet."""
     key = run.fleet.processes["points"].env["SIDAN_DATA_KEY"]
-    with started(RabbitMQ(folder / "rabbitmq")) as broker, started(MongoDB(folder / "mongodb")) as database:
+    with started(RabbitMQ, folder / "rabbitmq") as broker, started(MongoDB, folder / "mongodb") as database:
         other = Fleet(SINGLE, broker, database, folder / "log", SIDAN_DATA_KEY=key)
         try:
             yield other

@@ -7,7 +7,7 @@ from tests.support.failpoints import failing
 
 DATABASE_RECOVERY = 30.0  # seconds
 DATABASE_AWAY = 25.0  # seconds
-FEW_ATTEMPTS, STANDARD_ATTEMPTS = "0.5,1,2", "1,10,60"
+FEW_ATTEMPTS, STANDARD_ATTEMPTS = "[0.5, 1, 2]", "[1, 10, 60]"
 """Seconds before each next one: few are over long before the database is back."""
 ANSWERS_FIRST = 0.5  # seconds
 UNKNOWN_CODES = {
