@@ -17,12 +17,11 @@ from services.chassis.clock import now
 from services.chassis.pauses import pause
 from services.chassis.topology import DEAD_SUFFIX, quorum
 from services.registry.passwords import hashed
-from tests.integration.test_operating import event
 from tests.support.operate import Command
 from tests.support.processes import ROOT, World, eventually
 from tests.support.servers import ALL, management
 from tests.support.topology import QUEUE
-from tests.support.wire import channel_of, publish, publish_events
+from tests.support.wire import channel_of, counted, publish, publish_events
 
 
 class Planting:
@@ -183,7 +182,7 @@ FAULTS: dict[str, tuple[Callable[[Planting], Any], str]] = {
 
 
 def test_a_system_that_is_well_has_no_findings(planting: Planting) -> None:
-    publish_events(planting.world, [event("a", 1)])
+    publish_events(planting.world, [counted("a", 1)])
     eventually(lambda: planting.world.depth() == 0)
     done = planting.sidan("doctor")
     assert (done.returncode, done.stdout) == (0, "all is well\n"), done.stdout
