@@ -7,8 +7,9 @@ from typing import Any
 from services.contracts.activities import Source
 from services.contracts.actor import Actor, Role
 from services.contracts.dispatch import Segment as ToldSegment
-from services.contracts.registry import Category, TargetGroup, Tier
-from services.dispatch.domain import Order, Seat, Segment, State, Wish
+from services.contracts.registry import Category, OpeningHours, TargetGroup, Tier
+from services.dispatch.deadlines import WallTime
+from services.dispatch.domain import Message, Order, Seat, Segment, Side, State, Wish
 from services.dispatch.known import Item, Place, Resident, Team
 from services.points.domain import RATES, Account, Transfer
 
@@ -24,8 +25,15 @@ WEEK = timedelta(days=7)
 class OneHourPerTier:
     """The simplest table of deadlines."""
 
-    def due(self, tier: Tier, urgent: bool, start: datetime) -> datetime:
+    version = "test"
+
+    def due(
+        self, tier: Tier, category: Category, urgent: bool, hours: OpeningHours | None, start: datetime
+    ) -> datetime:
         return start + HOUR
+
+    def clock(self, urgent: bool, hours: OpeningHours | None) -> WallTime:
+        return WallTime()
 
 
 DEADLINES = OneHourPerTier()
@@ -54,6 +62,11 @@ ADMIN = an_actor("admin", Role.ADMIN, site=CITY)
 
 
 # -- dispatch -------------------------------------------------------------------------------------------
+
+
+def a_message(by: Side = Side.SITE, *, needs_reply: bool = False, **changed: Any) -> Message:
+    known = {"id": "m1", "order_id": "o1", "sender": f"of-{by}", "text": "请问门牌号是多少", "sent_at": MORNING}
+    return Message(**known | {"by": by, "needs_reply": needs_reply} | changed)
 
 
 def a_place(tier: Tier = Tier.STATION, *, auto_offer: bool = True, has_post: bool = True, **changed: Any) -> Place:

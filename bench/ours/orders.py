@@ -15,7 +15,7 @@ from services.chassis.repository import Tracked
 from services.chassis.settings import settings
 from services.chassis.unit_of_work import Work, connect
 from services.contracts.registry import TargetGroup
-from services.dispatch.deadlines import TABLES
+from services.dispatch.deadlines import table
 from services.dispatch.domain import Order, Wish, chain_of
 from services.dispatch.repository import Items, Orders, Places, Teams
 
@@ -31,7 +31,7 @@ def patterns(work: Any) -> list[dict[str, Any]]:
         chain = chain_of(place, work.places.find_many(place.path))
         wish = Wish(village.resident, village.resident, TargetGroup.ELDERLY, "请上门理发", None, "测试员")
         teams = work.teams.at([chain[0].site])
-        order, events = Order.place("pattern", item, place, chain, wish, teams, TABLES["standard"], now())
+        order, events = Order.place("pattern", item, place, chain, wish, teams, table("standard", now()), now())
         order.version = len(events)
         order.due_at = order.tier_due_at = now() + PENDING
         found.append(Tracked(order, None).changes())

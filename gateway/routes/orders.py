@@ -18,6 +18,7 @@ from services.contracts.dispatch import (
     RateOrder,
     RejectOrder,
     ReopenOrder,
+    SendMessage,
     StartOrder,
     WithdrawOrder,
 )
@@ -123,3 +124,15 @@ async def rate(order_id: OrderId, command: RateOrder, call: Caller) -> Response:
 async def close(order_id: OrderId, command: CloseOrder, call: Caller) -> Response:
     """The site closes it; hours take effect and become points."""
     return await call.command("dispatch.close_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/message")
+async def send_message(order_id: OrderId, command: SendMessage, call: Caller) -> Response:
+    """Resident and holder talk; a question of the holder stops the clock until the resident replies."""
+    return await call.command("dispatch.send_message", command, order_id=order_id)
+
+
+@router.get("/{order_id}/messages")
+async def messages(order_id: OrderId, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
+    """What was said, oldest first."""
+    return await call.query("dispatch.messages", order_id=order_id, limit=limit, cursor=cursor)

@@ -1,6 +1,7 @@
 """What dispatch accepts and publishes: the life of an order."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -16,6 +17,15 @@ Time = Annotated[AwareDatetime, Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=da
 Url = Annotated[
     str, StringConstraints(max_length=500, pattern=form("^https?://", "应填网址，以 http:// 或 https:// 开头"))
 ]
+
+
+class Channel(StrEnum):
+    """How staff heard what a resident says."""
+
+    PHONE = "phone"
+    VISIT = "visit"
+    SMS = "sms"
+    LETTER = "letter"
 
 
 class Segment(BaseModel):
@@ -90,6 +100,28 @@ class OrderUnmet(DispatchEvent):
 
     category: Category
     center: str
+
+
+class OrderAlerted(DispatchEvent):
+    """An urgent order was placed; ``sites`` are those above that have to know at once."""
+
+    fact: ClassVar[str] = "order.alerted"
+
+    category: Category
+    sites: list[str]
+
+
+class OrderMessaged(DispatchEvent):
+    """Resident and holder talk. ``waiting``: for the resident; a tier's clock stands still meanwhile."""
+
+    fact: ClassVar[str] = "order.messaged"
+
+    message_id: str
+    by: str
+    """``resident``, ``site`` or ``team``."""
+    needs_reply: bool
+    waiting: bool
+    due_at: datetime | None
 
 
 class OrderStarted(DispatchEvent):
@@ -199,6 +231,15 @@ class RejectOrder(Command):
 
 class ReopenOrder(Command):
     reason: Reason
+
+
+class SendMessage(Command):
+    """From the resident's side or the holder's. Only the holder asks: ``needs_reply`` stops the tier's clock."""
+
+    text: Text
+    needs_reply: bool = False
+    channel: Channel | None = None
+    """Only for staff: how the resident said to them what they write down here."""
 
 
 class StartOrder(Command):

@@ -65,6 +65,26 @@ class Category(StrEnum):
     OTHER = "其他"
 
 
+ClockTime = Annotated[
+    str, StringConstraints(pattern=form(r"^([01]\d|2[0-3]):[0-5]\d$", "应填 24 小时制的时间，如 08:30"))
+]
+
+
+class OpeningHours(BaseModel):
+    """On every working day, Chinese time; deadlines run within them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    opens: ClockTime
+    closes: ClockTime
+
+
+class GivenHours(OpeningHours):
+    """As a command gives them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class RegistryEvent(Event):
     owner: ClassVar[str] = "registry"
 
@@ -81,6 +101,8 @@ class SiteOpened(RegistryEvent):
     auto_offer: bool = True
     has_post: bool = True
     """False for a place without a site of its own: its orders start one tier up."""
+    hours: OpeningHours | None = None
+    """None: those of the calendar."""
 
 
 class TeamFormed(RegistryEvent):
@@ -132,6 +154,7 @@ class OpenSite(Command):
     kind: str = ""
     auto_offer: bool = True
     has_post: bool = True
+    hours: GivenHours | None = None
 
 
 class OpenSites(Command):

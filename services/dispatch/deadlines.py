@@ -1,22 +1,37 @@
 """Deadline tables, in working time of a calendar or on wall time; data with a version (domain, section 4)."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import holidays
 
-from services.contracts.registry import Tier
-from services.dispatch.domain import CHINA
+from services.contracts.registry import Category, OpeningHours, Tier
+from services.dispatch.domain import CHINA, Clock
 
-OVERRIDES = Path(__file__).with_name("working_days.json")
+HERE = Path(__file__).parent
+OVERRIDES, DEADLINES = HERE / "working_days.json", HERE / "deadlines.json"
+REST = "*"
+"""Every category that a table does not name."""
+
+
+class WallTime:
+    """Runs day and night."""
+
+    def add(self, start: datetime, duration: timedelta) -> datetime:
+        return start + duration
+
+    def between(self, start: datetime, end: datetime) -> timedelta:
+        return max(end - start, timedelta())
 
 
 @dataclass(frozen=True)
 class WorkingTime:
-    """Office hours on working days in China: official holidays and shifted work days."""
+    """Opening hours on working days in China: official holidays and shifted work days."""
 
     opens: time = time(8, 30)
     closes: time = time(17, 30)
@@ -35,9 +50,23 @@ class WorkingTime:
             day += timedelta(days=1)
             begin = self._at(day, self.opens)
 
+    def between(self, start: datetime, end: datetime) -> timedelta:
+        """Working time from ``start`` to ``end``; nothing when ``end`` is not later."""
+        first, last = start.astimezone(CHINA), end.astimezone(CHINA)
+        day, passed = first.date(), timedelta()
+        while day <= last.date():
+            if is_working_day(day):
+                begin = max(first, self._at(day, self.opens))
+                passed += max(timedelta(), min(last, self._at(day, self.closes)) - begin)
+            day += timedelta(days=1)
+        return passed
+
     @staticmethod
     def _at(day: date, hour: time) -> datetime:
         return datetime.combine(day, hour, CHINA)
+
+
+OFFICE = WorkingTime()
 
 
 @cache
@@ -66,28 +95,77 @@ def _overrides() -> dict[str, bool]:
     return dict(json.loads(OVERRIDES.read_text())["days"])
 
 
+Limits = Mapping[Tier, Mapping[str, timedelta]]
+"""By tier and category, or ``REST``."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Time that each tier has to find a team. Urgent orders run on wall time."""
 
     version: str
-    regular: dict[Tier, timedelta]
-    urgent: dict[Tier, timedelta]
-    working_time: WorkingTime | None = WorkingTime()
-    """None: wall time for all."""
+    regular: Limits
+    urgent: Limits
+    working: bool = True
+    """False: wall time for all."""
 
-    def due(self, tier: Tier, urgent: bool, start: datetime) -> datetime:
-        if urgent or self.working_time is None:
-            return start + (self.urgent if urgent else self.regular)[tier]
-        return self.working_time.add(start, self.regular[tier])
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> "Table":
+        """Hours as numbers; raise ``KeyError`` or ``ValueError`` for what is incomplete or not known."""
+        return cls(told["version"], _limits(told["regular"]), _limits(told["urgent"]))
+
+    def due(
+        self, tier: Tier, category: Category, urgent: bool, hours: OpeningHours | None, start: datetime
+    ) -> datetime:
+        """When the tier's time is over."""
+        limits = (self.urgent if urgent else self.regular)[tier]
+        return self.clock(urgent, hours).add(start, limits.get(category, limits[REST]))
+
+    def clock(self, urgent: bool, hours: OpeningHours | None) -> Clock:
+        """What a tier's time is measured by; ``hours`` are those of the site, if it has its own."""
+        if urgent or not self.working:
+            return WallTime()
+        return WorkingTime(time.fromisoformat(hours.opens), time.fromisoformat(hours.closes)) if hours else OFFICE
 
 
-STATION, INSTITUTE, CENTER = Tier.STATION, Tier.INSTITUTE, Tier.CENTER
-STANDARD = Table(
-    version="2026-1",
-    regular={STATION: timedelta(hours=9), INSTITUTE: timedelta(hours=9), CENTER: timedelta(hours=18)},
-    urgent={STATION: timedelta(minutes=30), INSTITUTE: timedelta(minutes=30), CENTER: timedelta(hours=1)},
-)
-FIVE_SECONDS = dict.fromkeys((STATION, INSTITUTE, CENTER), timedelta(seconds=5))
-DEMO = Table(version="demo", regular=FIVE_SECONDS, urgent=FIVE_SECONDS, working_time=None)
-TABLES = {"standard": STANDARD, "demo": DEMO}
+def _limits(told: Mapping[str, Mapping[str, float]]) -> Limits:
+    tiers = (Tier.STATION, Tier.INSTITUTE, Tier.CENTER)
+    return {tier: {_category(name): _hours(value) for name, value in _with_rest(told[tier]).items()} for tier in tiers}
+
+
+def _with_rest(told: Mapping[str, float]) -> Mapping[str, float]:
+    told[REST]
+    return told
+
+
+def _category(name: str) -> str:
+    return name if name == REST else Category(name)
+
+
+def _hours(value: float) -> timedelta:
+    if value <= 0:
+        raise ValueError(f"{value} hours are no time to find a team in")
+    return timedelta(hours=value)
+
+
+@cache
+def tables() -> tuple[tuple[date, Table], ...]:
+    """The standard tables with the day from which each holds for new orders, newest first."""
+    told = json.loads(DEADLINES.read_text())["tables"]
+    return tuple(sorted(((date.fromisoformat(t["from"]), Table.read(t)) for t in told), key=_day, reverse=True))
+
+
+def _day(dated: tuple[date, Table]) -> date:
+    return dated[0]
+
+
+def table(profile: str, now: datetime) -> Table:
+    """What holds for an order that sits down at a tier now."""
+    if profile == "demo":
+        return DEMO
+    today = now.astimezone(CHINA).date()
+    return next(table for day, table in tables() if day <= today)
+
+
+FIVE_SECONDS = {tier: {REST: timedelta(seconds=5)} for tier in (Tier.STATION, Tier.INSTITUTE, Tier.CENTER)}
+DEMO = Table(version="demo", regular=FIVE_SECONDS, urgent=FIVE_SECONDS, working=False)

@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 from services.chassis.messages import Event
 from services.contracts import dispatch as facts
 from services.contracts.actor import SYSTEM, Actor
+from services.contracts.dispatch import Channel
 from services.contracts.errors import AlreadyAccepted, Conflict, IllegalTransition, invalid
 from services.contracts.privacy import Secret, mask
-from services.contracts.registry import Category, TargetGroup, Tier
+from services.contracts.registry import Category, OpeningHours, TargetGroup, Tier
 from services.dispatch.known import Item, Place, Team
 
 CHINA = ZoneInfo("Asia/Shanghai")
@@ -24,6 +25,7 @@ DEFAULT_SCORE = 5
 """What a silent resident is taken to have said; marked ``system``."""
 SHORTEST_SEGMENT = timedelta(minutes=1)  # domain, section 6
 CLOCK_TOLERANCE = timedelta(minutes=1)
+NEEDS_REPLY = "等待居民回复"
 NO_SUCH_ITEM = "本村（社区）没有这项服务，可以点的服务见 GET /v1/service-items"
 UNKNOWN = "没有找到这个单"
 """The same of an order that is not there and of one that the caller may not know of."""
@@ -44,6 +46,7 @@ class State(StrEnum):
 
 WAITING = (State.PLACED, State.OFFERED)
 OPEN = (*WAITING, State.UNMET)
+FINAL = (State.CLOSED, State.REJECTED, State.CANCELLED)
 TRANSITIONS: dict[str, tuple[State, ...]] = {
     "offer": OPEN,
     "accept": (State.OFFERED, State.UNMET),
@@ -57,6 +60,7 @@ TRANSITIONS: dict[str, tuple[State, ...]] = {
     "rate": (State.COMPLETED,),
     "close": (State.RATED,),
     "reopen": (State.RATED, State.CLOSED),
+    "message": tuple(state for state in State if state not in FINAL),
 }
 STATE_NAMES = {
     State.PLACED: "已点单", State.OFFERED: "已派单", State.ACCEPTED: "已接单", State.IN_SERVICE: "服务中",
@@ -80,6 +84,7 @@ class Seat:
     site: str
     tier: Tier
     auto_offer: bool
+    hours: OpeningHours | None = None
 
 
 @dataclass
@@ -131,10 +136,48 @@ class Wish:
     urgent: bool = False
 
 
-class Deadlines(Protocol):
-    """When a tier's time is over. The tables are in ``deadlines.py``."""
+class Clock(Protocol):
+    """Measures the time of a tier: working time, or wall time."""
 
-    def due(self, tier: Tier, urgent: bool, start: datetime) -> datetime: ...
+    def add(self, start: datetime, duration: timedelta) -> datetime: ...
+
+    def between(self, start: datetime, end: datetime) -> timedelta: ...
+
+
+class Deadlines(Protocol):
+    """How much time a tier has, and by which clock. The tables are in ``deadlines.py``."""
+
+    @property
+    def version(self) -> str: ...
+
+    def due(
+        self, tier: Tier, category: Category, urgent: bool, hours: OpeningHours | None, start: datetime
+    ) -> datetime: ...
+
+    def clock(self, urgent: bool, hours: OpeningHours | None) -> Clock: ...
+
+
+class Side(StrEnum):
+    """Who speaks in a message."""
+
+    RESIDENT = "resident"
+    SITE = "site"
+    TEAM = "team"
+
+
+@dataclass
+class Message:
+    """What resident and holder say to each other about an order; ``channel`` is how staff heard it."""
+
+    id: str
+    order_id: str
+    by: Side
+    sender: str
+    text: Secret
+    sent_at: datetime
+    needs_reply: bool = False
+    channel: Channel | None = None
+    version: int = 0
 
 
 @dataclass
@@ -164,6 +207,12 @@ class Order:
     """When the order moves by itself: up a tier, or to its default rating."""
     tier_due_at: datetime | None = None
     """The tier's own deadline, kept while a team has the order."""
+    deadline_table: str = ""
+    """The version that the tier's deadline comes from."""
+    asked_at: datetime | None = None
+    """Since when the resident is awaited to say something."""
+    seconds_left: float | None = None
+    """Of the tier's time, while its clock stands still for the resident."""
     offers: list[Offer] = field(default_factory=list)
     accepted_by: str | None = None
     volunteers: list[str] = field(default_factory=list)
@@ -217,7 +266,7 @@ class Order:
         )  # fmt: skip
         order._sit_down(deadlines, now)
         order._note("placed", wish.placed_by, now)
-        return order, [order._placed(), *order._offer_automatically(teams, now)]
+        return order, [order._placed(), *order._alert(now), *order._offer_automatically(teams, now)]
 
     def reopen(
         self, actor: Actor, reason: str, teams: Iterable[Team], deadlines: Deadlines, now: datetime
@@ -235,7 +284,7 @@ class Order:
         again._note("placed", actor.id, now)
         again._note("reopened", actor.id, now, reason)
         reopened = facts.OrderReopened(**again._where(), reopens=self.id, cycle=again.cycle)
-        return again, [again._placed(), reopened, *again._offer_automatically(teams, now)]
+        return again, [again._placed(), reopened, *again._alert(now), *again._offer_automatically(teams, now)]
 
     @property
     def next_cycle_id(self) -> str:
@@ -285,7 +334,7 @@ class Order:
             lapsed.state = OfferState.OPEN
         self._move(State.OFFERED if again else State.PLACED, Holder("site", self.seat.site))
         self.due_at = self.tier_due_at
-        if self.due_at is None:  # it had been given up before the team took it
+        if self.due_at is None and self.seconds_left is None:  # it had been given up before the team took it
             self._move(State.UNMET, self.holder)
         self._note("withdrawn", actor.id, now, reason)
         events: list[Event] = [facts.OrderWithdrawn(**self._where(), team_id=team.id, due_at=self.due_at)]
@@ -310,6 +359,20 @@ class Order:
             **self._where(), from_tier=below.tier, from_site=below.site, to_site=above.site, due_at=self.due_at
         )
         return [escalated, *self._offer_automatically(teams, now)]
+
+    def message(self, message: Message, deadlines: Deadlines, now: datetime) -> list[Event]:
+        """A question stops the clock of a tier that looks for a team; whatever the resident says restarts it."""
+        self._check("message")
+        if message.needs_reply:
+            self._ask(deadlines, now)
+        elif message.by is Side.RESIDENT:
+            self._resume(deadlines, now)
+        self._note("messaged", message.sender, now, NEEDS_REPLY if message.needs_reply else "")
+        told = facts.OrderMessaged(
+            **self._where(), message_id=message.id, by=message.by, needs_reply=message.needs_reply,
+            waiting=self.asked_at is not None, due_at=self.due_at,
+        )  # fmt: skip
+        return [told]
 
     def move_when_due(self, teams: Iterable[Team], deadlines: Deadlines, now: datetime) -> list[Event]:
         """What the clock does: nothing before ``due_at``, one step after it."""
@@ -390,8 +453,38 @@ class Order:
         )  # fmt: skip
 
     def _sit_down(self, deadlines: Deadlines, now: datetime) -> None:
-        self.tier_due_at = self.due_at = deadlines.due(self.tier, self.urgent, now)
+        due = deadlines.due(self.tier, self.category, self.urgent, self.seat.hours, now)
+        self.tier_due_at = self.due_at = due
+        self.deadline_table = deadlines.version
+        self._await_nobody()
         self._move(State.PLACED, Holder("site", self.seat.site))
+
+    def _clock(self, deadlines: Deadlines) -> Clock:
+        return deadlines.clock(self.urgent, self.seat.hours)
+
+    def _ask(self, deadlines: Deadlines, now: datetime) -> None:
+        self.asked_at = now
+        if self.state in WAITING and self.due_at is not None:
+            self.seconds_left = self._clock(deadlines).between(now, self.due_at).total_seconds()
+            self.due_at = self.tier_due_at = None
+
+    def _resume(self, deadlines: Deadlines, now: datetime) -> None:
+        if self.seconds_left is not None:
+            self.tier_due_at = self._clock(deadlines).add(now, timedelta(seconds=self.seconds_left))
+            if self.state in WAITING:
+                self.due_at = self.tier_due_at
+        self._await_nobody()
+
+    def _await_nobody(self) -> None:
+        self.asked_at = self.seconds_left = None
+
+    def _alert(self, now: datetime) -> list[Event]:
+        """Institute and center learn of an urgent order at once, not when it climbs to them."""
+        above = [seat.site for seat in self.chain if seat.tier is not self.tier]
+        if not self.urgent or not above:
+            return []
+        self._note("alerted", SYSTEM.id, now, "急单，已通知上级")
+        return [facts.OrderAlerted(**self._where(), category=self.category, sites=above)]
 
     def _offer_automatically(self, teams: Iterable[Team], now: datetime) -> list[Event]:
         fit = fitting(self, teams) if self.seat.auto_offer else []
@@ -429,6 +522,7 @@ class Order:
     def _give_up(self, actor: Actor, reason: str, now: datetime) -> Event:
         self._move(State.UNMET, Holder("site", self.seat.site))
         self.due_at = self.tier_due_at = None
+        self._await_nobody()
         self._note("unmet", actor.id, now, reason)
         return facts.OrderUnmet(**self._where(), category=self.category, center=self.seat.site)
 
@@ -436,6 +530,7 @@ class Order:
         self._lapse_offers()
         self._move(state, None)
         self.due_at = None
+        self._await_nobody()
         self._note(state.value, actor.id, now, reason)
 
     def _move(self, state: State, holder: Holder | None) -> None:
@@ -454,7 +549,7 @@ def chain_of(place: Place, sites: dict[str, Place]) -> list[Seat]:
     Escalation stays within the county, and a place without a post starts one tier up (domain, section 8).
     """
     seats = [sites[code] for code in place.path if code in sites]
-    return [Seat(s.id, s.tier, s.auto_offer) for s in seats if s.has_post and s.tier is not Tier.CITY]
+    return [Seat(s.id, s.tier, s.auto_offer, s.hours) for s in seats if s.has_post and s.tier is not Tier.CITY]
 
 
 def fitting(order: Order, teams: Iterable[Team]) -> list[Team]:

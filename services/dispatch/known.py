@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.contracts.registry import Category, TargetGroup, Tier
+from services.contracts.registry import Category, OpeningHours, TargetGroup, Tier
 
 
 @dataclass
@@ -30,6 +30,8 @@ class Place:
     auto_offer: bool
     has_post: bool
     applied: int
+    hours: OpeningHours | None = None
+    """None: those of the calendar."""
     version: int = 0
 
 

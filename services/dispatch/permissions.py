@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import Forbidden, NotFound
-from services.dispatch.domain import UNKNOWN, Order
+from services.dispatch.domain import UNKNOWN, Order, Side
 from services.dispatch.known import Place, Resident, Team
 
 
@@ -32,6 +32,37 @@ def may_read(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
     """``teams`` are those of the actor."""
     offered = any(order.offer_of(team.id) for team in teams)
     return actor.is_admin or is_requester(actor, order) or is_staff_above(actor, order.path) or offered
+
+
+def leads_the_team(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
+    """The team that has accepted."""
+    return any(team.id == order.accepted_by and team.leader_id == actor.volunteer for team in teams)
+
+
+def may_listen(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
+    """To what resident and holder say to each other."""
+    above = is_staff_above(actor, order.path)
+    return actor.is_admin or is_requester(actor, order) or above or leads_the_team(actor, order, teams)
+
+
+def side_of(actor: Actor, order: Order, teams: Iterable[Team], heard: bool) -> Side:
+    """Who speaks when the actor writes a message; ``heard``: what the resident has said to the actor.
+
+    Raise ``NotFound`` to who may not know of the order, ``Forbidden`` to who has no part in the conversation.
+    """
+    own = list(teams)
+    if not may_read(actor, order, own):
+        raise NotFound(UNKNOWN)
+    if heard:
+        if is_holding_staff(actor, order):
+            return Side.RESIDENT
+    elif is_requester(actor, order):
+        return Side.RESIDENT
+    elif leads_the_team(actor, order, own):
+        return Side.TEAM
+    elif is_holding_staff(actor, order):
+        return Side.SITE
+    raise Forbidden("只有居民、当前的站（所、中心）和接单队伍的队长可以在这里留言")
 
 
 ALLOWED: dict[str, Callable[[Actor, Order], bool]] = {

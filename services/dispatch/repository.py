@@ -9,7 +9,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from services.chassis.repository import Page, Repository
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import NotFound
-from services.dispatch.domain import UNKNOWN, Order
+from services.dispatch.domain import UNKNOWN, Message, Order
 from services.dispatch.known import Item, Place, Resident, Team
 
 NEWEST = ("_id", DESCENDING)
@@ -48,6 +48,16 @@ class Orders(Repository[Order]):
             scope.append({"offers.team": {"$in": own}})
         query = wanted if actor.is_admin else {"$and": [{"$or": scope}, wanted]}
         return self.page(query, limit, cursor)
+
+
+class Messages(Repository[Message]):
+    collection = "messages"
+    aggregate = Message
+    indexes = (IndexModel([("order_id", ASCENDING), ("_id", ASCENDING)]),)
+
+    def of(self, order_id: str, limit: int, cursor: str | None) -> Page[Message]:
+        """Oldest first."""
+        return self.page({"order_id": order_id}, limit, cursor, newest_first=False)
 
 
 class Teams(Repository[Team]):

@@ -26,17 +26,18 @@ from services.contracts.dispatch import (
     RateOrder,
     RejectOrder,
     ReopenOrder,
+    SendMessage,
     StartOrder,
     WithdrawOrder,
 )
-from services.contracts.errors import Conflict, NotFound, invalid
+from services.contracts.errors import Conflict, Forbidden, NotFound, invalid
 from services.contracts.registry import ItemPublished, ResidentRegistered, SiteOpened, TeamFormed
 from services.dispatch import domain, known, permissions
-from services.dispatch.deadlines import TABLES
-from services.dispatch.domain import Order, Segment, Wish
+from services.dispatch.deadlines import table
+from services.dispatch.domain import Message, Order, Segment, Side, Wish
 from services.dispatch.known import Place, Team
-from services.dispatch.repository import Items, Orders, Places, Residents, Teams
-from services.dispatch.views import order_view, timeline_view
+from services.dispatch.repository import Items, Messages, Orders, Places, Residents, Teams
+from services.dispatch.views import message_view, order_view, timeline_view
 
 TICK = 0.5  # seconds
 DUE_AT_ONCE = 250
@@ -46,7 +47,7 @@ DUE_AT_ONCE = 250
 class DispatchService:
     name = "dispatch"
 
-    uow = UnitOfWork(orders=Orders, teams=Teams, places=Places, items=Items, residents=Residents)
+    uow = UnitOfWork(orders=Orders, teams=Teams, places=Places, items=Items, residents=Residents, messages=Messages)
 
     # -- commands -----------------------------------------------------------------------------------
 
@@ -157,6 +158,19 @@ class DispatchService:
         self.uow.orders.add(again, *events)
         return order_view(again, actor, own)
 
+    @command(SendMessage)
+    def send_message(self, actor: Actor, order_id: str, command: SendMessage) -> dict[str, Any]:
+        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        side = permissions.side_of(actor, order, own, command.channel is not None)
+        if side is Side.RESIDENT and command.needs_reply:
+            raise invalid("needs_reply", "居民这一方的留言不用填这一项")
+        message = Message(
+            str(ULID()), order.id, side, actor.id, command.text, now(), command.needs_reply, command.channel
+        )
+        self.uow.messages.add(message)
+        self.uow.orders.save(order, *order.message(message, _deadlines(), message.sent_at))
+        return order_view(order, actor, own)
+
     # -- queries ------------------------------------------------------------------------------------
 
     @query
@@ -169,6 +183,14 @@ class DispatchService:
         order, _ = self._readable(actor, order_id)
         entries, following = slice_page(order.timeline, limit, cursor)
         return {"items": [timeline_view(entry) for entry in entries], "next": following}
+
+    @query
+    def messages(self, actor: Actor, order_id: str, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
+        order, own = self._readable(actor, order_id)
+        if not permissions.may_listen(actor, order, own):
+            raise Forbidden("接单以后，队长才能看到居民的留言")
+        page = self.uow.messages.of(order.id, limit, cursor)
+        return {"items": [message_view(message) for message in page.items], "next": page.next}
 
     @query
     def orders(
@@ -211,7 +233,7 @@ class DispatchService:
     def learn_place(self, event: SiteOpened) -> None:
         sequence = self.uow.sequence
         self._learn(self.uow.places, Place(
-            event.site, event.tier, event.path, event.auto_offer, event.has_post, sequence
+            event.site, event.tier, event.path, event.auto_offer, event.has_post, sequence, event.hours
         ))  # fmt: skip
 
     @subscribe(TeamFormed, idempotent=True)
@@ -271,7 +293,7 @@ class DispatchService:
 
 
 def _deadlines() -> domain.Deadlines:
-    return TABLES[settings().sla_profile]
+    return table(settings().sla_profile, now())
 
 
 def _wish(actor: Actor, command: PlaceOrder) -> Wish:

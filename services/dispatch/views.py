@@ -5,7 +5,7 @@ from typing import Any
 
 from services.contracts.actor import Actor
 from services.contracts.privacy import mask
-from services.dispatch.domain import Entry, Order
+from services.dispatch.domain import Entry, Message, Order
 from services.dispatch.known import Team
 from services.dispatch.permissions import reads_in_clear
 
@@ -20,6 +20,9 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "holder": None if order.holder is None else {"kind": order.holder.kind, "id": order.holder.id},
         "site": order.site,
         "due_at": order.due_at,
+        "target_at": order.tier_due_at,
+        "deadline_table": order.deadline_table,
+        "waiting_for": "resident" if order.asked_at else None,
         "offers": [{"team": o.team, "state": o.state, "tier": o.tier} for o in order.offers],
         "accepted_by": order.accepted_by,
         "cycle": order.cycle,
@@ -53,6 +56,18 @@ def _rating(order: Order, clear: bool) -> dict[str, Any] | None:
     if order.score is None:
         return None
     return {"score": order.score, "comment": order.comment if clear else None, "by": order.rated_by}
+
+
+def message_view(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "by": message.by,
+        "sender": message.sender,
+        "text": message.text,
+        "time": message.sent_at,
+        "needs_reply": message.needs_reply,
+        "channel": message.channel,
+    }
 
 
 def timeline_view(entry: Entry) -> dict[str, Any]:

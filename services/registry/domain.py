@@ -21,6 +21,7 @@ from services.contracts.registry import (
     Category,
     FormTeam,
     ItemPublished,
+    OpeningHours,
     OpenSite,
     PublishItem,
     RegisterVolunteer,
@@ -89,20 +90,23 @@ class Site:
     kind: str
     auto_offer: bool
     has_post: bool
+    hours: OpeningHours | None = None
     posts: list[Post] = field(default_factory=list, compare=False)
     version: int = _uncompared(0)
 
     @classmethod
     def open(cls, wanted: OpenSite, parent: "Site | None") -> tuple["Site", SiteOpened]:
         _check_parent(wanted, parent)
+        if wanted.hours and wanted.hours.closes <= wanted.hours.opens:
+            raise invalid("hours.closes", "下班时间要晚于上班时间")
         path = [wanted.code, *(parent.path if parent else ())]
         site = cls(
             id=wanted.code, name=wanted.name, tier=wanted.tier, parent=wanted.parent, path=path, kind=wanted.kind,
-            auto_offer=wanted.auto_offer, has_post=wanted.has_post,
+            auto_offer=wanted.auto_offer, has_post=wanted.has_post, hours=wanted.hours,
         )  # fmt: skip
         opened = SiteOpened(
             site=site.id, tier=site.tier, parent=site.parent, path=path,
-            auto_offer=site.auto_offer, has_post=site.has_post,
+            auto_offer=site.auto_offer, has_post=site.has_post, hours=site.hours,
         )  # fmt: skip
         return site, opened
 

@@ -43,6 +43,7 @@ def site_view(site: Site, teams: Iterable[Team], actor: Actor) -> dict[str, Any]
         "path": site.path,
         "auto_offer": site.auto_offer,
         "has_post": site.has_post,
+        "hours": site.hours.model_dump() if site.hours else None,
         "staffing": _staffing(site, may_read_posts(actor)),
         "teams": [_team(team) for team in teams],
     }

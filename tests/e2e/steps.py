@@ -67,6 +67,14 @@ class Steps:
     def reopen(self, order: dict[str, Any], who: str = "resident") -> dict[str, Any]:
         return self.take(who, order, "reopen", reason="还没有理完")
 
+    def message(self, order: dict[str, Any], who: str, text: str = "请问几点方便", **more: Any) -> dict[str, Any]:
+        return self.take(who, order, "message", text=text, **more)
+
+    def messages(self, order: dict[str, Any], who: str) -> list[dict[str, Any]]:
+        """Oldest first."""
+        items: list[dict[str, Any]] = self.system.person(who).read(f"/v1/orders/{order['id']}/messages")["items"]
+        return items
+
     def serve(
         self, order: dict[str, Any], leader: str = "leader1", staff: str = "station",
         records: list[dict[str, str]] | None = None,

@@ -99,6 +99,8 @@ MATRIX = {
     ),
     "POST /v1/orders/{order_id}/rate": Row("requester", ORDER, "completed", {"score": 3}),
     "POST /v1/orders/{order_id}/close": Row("holder", ORDER, "rated"),
+    "POST /v1/orders/{order_id}/message": Row("requester holder leader", ORDER, "accepted", {"text": "几点"}),
+    "GET /v1/orders/{order_id}/messages": Row("requester holder above leader admin", "member", "accepted"),
     "POST /v1/volunteers": Row("person", "client", body=NEWCOMER),
     "GET /v1/volunteers/{volunteer_id}": Row(PERSONS),
     "GET /v1/volunteers/{volunteer_id}/hours": Row("self staff"),

@@ -1,5 +1,6 @@
 """An order's whole life through the HTTP interface: who holds it, what it leads to, and what happens once only."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -440,6 +441,44 @@ def test_no_more_than_eight_hours_of_a_day_count(steps: Steps, system: System) -
     assert (capped["hours"], capped["raw_hours"]) == (3.0, 4.5)
 
 
+# -- talking ------------------------------------------------------------------------------------------
+
+
+def test_resident_and_holder_talk_and_nobody_else_reads_it(steps: Steps, system: System) -> None:
+    order = steps.place()
+    steps.message(order, "station", "请问门牌号是多少", needs_reply=True)
+    assert steps.message(order, "station", "电话里说是八号", channel="phone")["waiting_for"] is None
+    offered = system.person("leader1").post(f"/v1/orders/{order['id']}/message", {"text": "我们队可以去"})
+    assert problem(offered) == (403, "forbidden"), "an offer is no part in the conversation"
+    steps.accept(order)
+    steps.message(order, "leader1", "明天上午到")
+    told = [(m["by"], m["text"], m["needs_reply"], m["channel"]) for m in steps.messages(order, "resident")]
+    assert told == [
+        ("site", "请问门牌号是多少", True, None),
+        ("resident", "电话里说是八号", False, "phone"),
+        ("team", "明天上午到", False, None),
+    ]
+    assert steps.messages(order, "leader1") == steps.messages(order, "station") == steps.messages(order, "resident")
+    for stranger, status in (("leader2", 403), ("leader3", 404), ("resident2", 404)):
+        assert system.person(stranger).get(f"/v1/orders/{order['id']}/messages").status_code == status
+
+
+def test_the_resident_asks_nobody_to_wait(steps: Steps, system: System) -> None:
+    order = steps.place()
+    refused = system.person("resident").post(
+        f"/v1/orders/{order['id']}/message", {"text": "什么时候来", "needs_reply": True}
+    )
+    assert problem(refused)[0] == 422 and refused.json()["fields"][0]["path"] == "needs_reply"
+    assert steps.messages(order, "resident") == []
+
+
+def test_an_urgent_order_is_told_to_institute_and_center_at_once(steps: Steps, system: System) -> None:
+    with Events(system.amqp_uri) as events:
+        order = steps.place(urgent=True)
+        eventually(lambda: events.of(order["id"])[:3] == ["order.placed", "order.alerted", "order.offered"])
+    assert steps.facts(order) == ["placed", "alerted", "offered"]
+
+
 # -- the clock ----------------------------------------------------------------------------------------
 
 
@@ -497,6 +536,20 @@ def test_an_accepted_order_does_not_climb_and_a_withdrawn_one_does_at_its_old_de
     assert steps.withdraw(given_back)["due_at"] == given_back["due_at"]
     eventually(lambda: steps.order(given_back)["tier"] == "institute", what="it climbs")
     assert steps.order(kept)["state"] == "accepted"
+
+
+def test_the_clock_stands_still_while_the_resident_is_asked_and_goes_on_with_the_reply(hasty: System) -> None:
+    steps = Steps(hasty)
+    order = steps.place()
+    asked = steps.message(order, "station", needs_reply=True)
+    assert (asked["due_at"], asked["target_at"], asked["waiting_for"]) == (None, None, "resident")
+    time.sleep(2 * 5)
+    assert (waiting := steps.order(order))["tier"] == "station" and waiting["waiting_for"] == "resident"
+    answered = steps.message(order, "resident", "上午都在家")
+    left = datetime.fromisoformat(answered["due_at"]) - datetime.fromisoformat(answered["placed_at"])
+    assert left.total_seconds() > 2 * 5 and answered["waiting_for"] is None
+    eventually(lambda: steps.order(order)["tier"] == "institute", what="it climbs")
+    assert steps.facts(order)[:4] == ["placed", "offered", "messaged", "messaged"]
 
 
 def _in_state(steps: Steps, order: dict[str, Any], state: str) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ CANARIES = {
     "description": "金丝雀的水管漏了",
     "summary": "金丝雀的水管修好了",
     "comment": "金丝雀很满意",
+    "message": "金丝雀问您几点在家",
 }
 WORDS = {
     "wish of the tests": WISH["description"],
@@ -58,6 +59,7 @@ def _life(steps: Steps) -> None:
     record = steps.system.segment("vol-leader1", 1)
     moves = (
         (leader, "accept", {"team": TEAMS["leader1"]}),
+        (leader, "message", {"text": CANARIES["message"], "needs_reply": True}),
         (leader, "start", {}),
         (leader, "complete", {"records": [record], "summary": CANARIES["summary"]}),
         (resident, "rate", {"score": 5, "comment": CANARIES["comment"]}),

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from services.activities.domain import record_id
-from services.dispatch.deadlines import TABLES
+from services.dispatch.deadlines import DEMO, REST
 from services.dispatch.domain import State
 from services.points.verify import verify
 from services.registry.domain import in_hundredths
@@ -23,7 +23,7 @@ from tests.faults.oracle import DONE, OPEN, Intent, by_order
 
 LATE = timedelta(seconds=15)
 """Promise 3: an order is escalated within this of its deadline, in system-up time."""
-TIER = TABLES["demo"].regular
+TIER = {tier: limits[REST] for tier, limits in DEMO.regular.items()}
 EARLY = timedelta(milliseconds=50)
 """Documents keep milliseconds."""
 FACTS = {

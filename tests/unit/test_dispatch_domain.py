@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.contracts import dispatch as facts
-from services.contracts.actor import SYSTEM
+from services.contracts.actor import SYSTEM, Actor
 from services.contracts.errors import AlreadyAccepted, Conflict, Forbidden, IllegalTransition, Invalid, NotFound
 from services.contracts.registry import Category, TargetGroup, Tier
 from services.dispatch import domain, known, permissions
-from services.dispatch.domain import Holder, OfferState, Order, Seat, State
+from services.dispatch.domain import Holder, OfferState, Order, Seat, Side, State
 from tests.builders import (
     ADMIN,
     CITY,
@@ -25,6 +25,7 @@ from tests.builders import (
     WEEK,
     a_beneficiary,
     a_chain,
+    a_message,
     a_place,
     a_placed_order,
     a_resident,
@@ -67,6 +68,7 @@ ALLOWED = {
     (S.UNMET, "decline"): S.UNMET,
     (S.UNMET, "cancel"): S.CANCELLED,
     (S.UNMET, "reject"): S.REJECTED,
+    **{(state, "message"): state for state in State if state not in FINAL},
 }
 """Where each command leads, with one team that was offered the order. What is missing is refused."""
 
@@ -91,6 +93,7 @@ def give(command: str, order: Order, now: datetime = MORNING) -> list:
         ),
         "rate": lambda: order.rate(a_resident(), 4, None, now),
         "close": lambda: order.close(staff, now),
+        "message": lambda: order.message(a_message(), DEADLINES, now),
         "reopen": lambda: order.reopen(a_resident(), "没理好", [], DEADLINES, now)[1],
     }
     return commands[command]()
@@ -146,6 +149,123 @@ def test_the_clock_runs_only_while_the_order_waits(state: State) -> None:
     order = an_order(state)
     due = {S.PLACED: HOUR, S.OFFERED: HOUR, S.COMPLETED: WEEK}.get(state)
     assert order.due_at == (None if due is None else MORNING + due)
+
+
+# -- waiting for the resident -----------------------------------------------------------------------------
+
+QUESTION, REPLY = a_message(needs_reply=True), a_message(Side.RESIDENT)
+
+
+def test_a_question_stops_the_clock_and_the_reply_gives_back_what_was_left() -> None:
+    order = a_placed_order(teams=[a_team()])
+    (asked,) = order.message(QUESTION, DEADLINES, MORNING + 20 * MINUTE)
+    assert (order.due_at, order.tier_due_at, asked.waiting, asked.due_at) == (None, None, True, None)
+    assert order.move_when_due([], DEADLINES, MORNING + 10 * HOUR) == []
+    (answered,) = order.message(REPLY, DEADLINES, MORNING + 10 * HOUR)
+    assert order.due_at == order.tier_due_at == answered.due_at == MORNING + 10 * HOUR + 40 * MINUTE
+    assert not answered.waiting
+
+
+def test_asking_again_takes_no_time_and_gives_none() -> None:
+    order = a_placed_order(teams=[a_team()])
+    order.message(QUESTION, DEADLINES, MORNING + 20 * MINUTE)
+    order.message(QUESTION, DEADLINES, MORNING + 30 * MINUTE)
+    order.message(REPLY, DEADLINES, MORNING + HOUR)
+    assert order.due_at == MORNING + HOUR + 40 * MINUTE
+
+
+def test_what_the_holder_says_without_a_question_does_not_touch_the_clock() -> None:
+    order = a_placed_order(teams=[a_team()])
+    order.message(a_message(), DEADLINES, MORNING)
+    assert order.due_at == MORNING + HOUR
+    order.message(QUESTION, DEADLINES, MORNING)
+    order.message(a_message(), DEADLINES, MORNING)
+    assert order.due_at is None, "only the resident's side restarts it"
+
+
+def test_a_team_accepts_a_waiting_order_and_gives_it_back_waiting() -> None:
+    team = a_team()
+    order = a_placed_order(teams=[team])
+    order.message(QUESTION, DEADLINES, MORNING + 20 * MINUTE)
+    order.accept(leader_of(team), team, [], MORNING + HOUR)
+    order.withdraw(leader_of(team), team, "有人病了", MORNING + 2 * HOUR)
+    assert (order.state, order.due_at, order.seconds_left) == (S.PLACED, None, 40 * 60)
+    order.message(REPLY, DEADLINES, MORNING + 3 * HOUR)
+    assert order.due_at == MORNING + 3 * HOUR + 40 * MINUTE
+
+
+def test_a_reply_while_a_team_has_the_order_counts_for_the_time_after_it() -> None:
+    team = a_team()
+    order = a_placed_order(teams=[team])
+    order.message(QUESTION, DEADLINES, MORNING + 20 * MINUTE)
+    order.accept(leader_of(team), team, [], MORNING + HOUR)
+    order.message(REPLY, DEADLINES, MORNING + 2 * HOUR)
+    assert order.due_at is None and order.asked_at is None
+    order.withdraw(leader_of(team), team, "有人病了", MORNING + 2 * HOUR)
+    assert order.due_at == MORNING + 2 * HOUR + 40 * MINUTE, "the deadline that it had"
+
+
+def test_a_tier_up_the_clock_runs_anew() -> None:
+    order = a_placed_order()
+    order.message(QUESTION, DEADLINES, MORNING)
+    order.escalate(staff_of(VILLAGE), "本站做不了", [], DEADLINES, MORNING)
+    assert (order.tier, order.due_at, order.asked_at) == (Tier.INSTITUTE, MORNING + HOUR, None)
+
+
+def test_the_timeline_does_not_show_what_was_said() -> None:
+    order = a_placed_order()
+    order.message(QUESTION, DEADLINES, MORNING)
+    assert (order.timeline[-1].event, order.timeline[-1].note) == ("messaged", domain.NEEDS_REPLY)
+
+
+@pytest.mark.parametrize(
+    ("actor", "heard", "side"),
+    [
+        (a_resident(), False, Side.RESIDENT),
+        (staff_of(VILLAGE), False, Side.SITE),
+        (staff_of(VILLAGE), True, Side.RESIDENT),
+        (leader_of(a_team()), False, Side.TEAM),
+        (staff_of(COUNTY), False, None),
+        (leader_of(a_team()), True, None),
+        (a_resident(), True, None),
+        (ADMIN, False, None),
+    ],
+)
+def test_who_speaks_for_whom(actor: Actor, heard: bool, side: Side | None) -> None:
+    order = an_order(S.ACCEPTED)
+    own = [a_team()] if actor.volunteer else []
+    if side:
+        assert permissions.side_of(actor, order, own, heard) is side
+        return
+    with pytest.raises(Forbidden):
+        permissions.side_of(actor, order, own, heard)
+
+
+def test_a_team_with_an_offer_only_has_no_part_in_the_conversation_and_a_stranger_knows_of_nothing() -> None:
+    order = a_placed_order(teams=[a_team()])
+    with pytest.raises(Forbidden):
+        permissions.side_of(leader_of(a_team()), order, [a_team()], False)
+    with pytest.raises(NotFound):
+        permissions.side_of(a_resident("somebody else"), order, [], False)
+
+
+# -- urgent ---------------------------------------------------------------------------------------------
+
+
+def test_an_urgent_order_alerts_the_tiers_above_at_once() -> None:
+    order = a_placed_order(teams=[a_team()], urgent=True)
+    assert [entry.event for entry in order.timeline] == ["placed", "alerted", "offered"]
+    closed = an_order(S.CLOSED)
+    closed.urgent = True
+    again, events = closed.reopen(a_resident(), "没理好", [], DEADLINES, MORNING)
+    (alert,) = [event for event in events if isinstance(event, facts.OrderAlerted)]
+    assert alert.sites == [TOWNSHIP, COUNTY] and again.urgent
+
+
+def test_an_order_that_is_not_urgent_or_is_at_the_center_already_alerts_nobody() -> None:
+    assert [entry.event for entry in a_placed_order().timeline] == ["placed"]
+    at_center = a_placed_order(chain=a_chain(tiers=[Tier.CENTER]), urgent=True)
+    assert [entry.event for entry in at_center.timeline] == ["placed"]
 
 
 # -- placing and fan-out --------------------------------------------------------------------------------

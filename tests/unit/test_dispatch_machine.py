@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from services.chassis.messages import Event
 from services.contracts.errors import ServiceError
 from services.contracts.registry import Tier
-from services.dispatch.domain import Entry, OfferState, Order, State, fitting
+from services.dispatch.domain import Entry, OfferState, Order, Side, State, fitting
 from services.dispatch.known import Team
 from tests.builders import (
     DEADLINES,
@@ -21,6 +21,7 @@ from tests.builders import (
     MORNING,
     WEEK,
     a_chain,
+    a_message,
     a_place,
     a_resident,
     a_segment,
@@ -139,6 +140,11 @@ class LifeOfAnOrder(RuleBasedStateMachine):
         team = self.team(name)
         self.give(lambda order: order.withdraw(leader_of(team), team, "有人病了", self.now))
 
+    @rule(by=some.sampled_from(Side), asks=some.booleans())
+    def message(self, by: Side, asks: bool) -> None:
+        message = a_message(by, needs_reply=asks and by is not Side.RESIDENT)
+        self.give(lambda order: order.message(message, DEADLINES, self.now))
+
     @precondition(lambda machine: machine.order.state is State.ACCEPTED)
     @rule()
     def the_service_goes_well(self) -> None:
@@ -230,7 +236,14 @@ class LifeOfAnOrder(RuleBasedStateMachine):
 
     @invariant()
     def the_clock_runs_only_while_something_can_fall_due(self) -> None:
-        assert (self.order.due_at is not None) == (self.order.state in CLOCK_RUNS)
+        stopped = self.order.seconds_left is not None and self.order.state is not State.COMPLETED
+        assert (self.order.due_at is not None) == (self.order.state in CLOCK_RUNS and not stopped)
+
+    @invariant()
+    def it_stands_still_only_for_the_resident_and_never_beyond_the_tiers_time(self) -> None:
+        if (left := self.order.seconds_left) is not None:
+            assert self.order.asked_at is not None and self.order.tier_due_at is None
+            assert 0 <= left <= HOUR.total_seconds()
 
     @invariant()
     def the_timeline_grows_in_order_of_time_and_is_what_was_told(self) -> None:
