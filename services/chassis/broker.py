@@ -417,16 +417,25 @@ class Consumer:
 
 
 class Consumers:
-    """All consumers of a process on one link."""
+    """All consumers of a process on one link.
+
+    ``ready`` waits, not for ever, until what they take can be answered.
+    """
 
     def __init__(
-        self, uri: str, declare: Callable[[Any], None], consumers: Sequence[Consumer], heartbeat: int = HEARTBEAT
+        self,
+        uri: str,
+        declare: Callable[[Any], None],
+        consumers: Sequence[Consumer],
+        ready: Callable[[], Any],
+        heartbeat: int = HEARTBEAT,
     ) -> None:
-        self._declare, self._consumers = declare, consumers
+        self._declare, self._consumers, self._ready = declare, consumers, ready
         self.link = Link(uri, "consumer", self._opened, self._lost, heartbeat)
 
     def _opened(self, connection: Any) -> None:
         self._declare(connection)
+        self._ready()
         for consumer in self._consumers:
             consumer.open(connection, self.link.inbound)
 

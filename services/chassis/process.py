@@ -47,7 +47,9 @@ class Broker(SharedExtension):  # type: ignore[misc]
         self.publisher = Publisher(settings().amqp_uri, self._declare, settings().heartbeat)
 
     def start(self) -> None:
-        self.consumers = Consumers(settings().amqp_uri, self._declare_rpc, self.wanted, settings().heartbeat)
+        self.consumers = Consumers(
+            settings().amqp_uri, self._declare_rpc, self.wanted, self.publisher.wait_open, settings().heartbeat
+        )
         self.publisher.start()
         self.consumers.link.start()
 

@@ -99,6 +99,14 @@ def call_body(**kwargs: Any) -> bytes:
 # -- at most once -------------------------------------------------------------------------------------
 
 
+def test_no_request_is_taken_before_it_can_be_answered(world: World) -> None:
+    world.start("alpha").wait_started().stop()
+    waiting = begun(world, "alpha.thing", id="none")
+    eventually(lambda: world.depth("rpc-alpha") == 1, what="the request waits")
+    world.start("alpha", SAMPLE_LATE_PUBLISHER="1.5").wait_started()
+    assert "没有" in waiting(), "it is answered"
+
+
 def test_a_request_is_not_run_again_after_its_link_was_lost(pair: Pair) -> None:
     pair.add("once")
     with pair.alpha.held_at("before_commit") as wait_held:

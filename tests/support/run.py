@@ -4,6 +4,7 @@ import eventlet
 
 eventlet.monkey_patch()
 
+import os  # noqa: E402
 import sys  # noqa: E402
 import warnings  # noqa: E402
 
@@ -14,11 +15,23 @@ from tests.support import holds  # noqa: E402
 holds.install()
 
 from deploy import service  # noqa: E402
+from services.chassis.broker import Publisher  # noqa: E402
 from services.chassis.settings import settings  # noqa: E402
 from tests.support.sample import AlphaService, BetaService, GammaService  # noqa: E402
 from tests.support.topology import LATER, PUBLISHERS, SUBSCRIPTIONS  # noqa: E402
 
 SAMPLES = {"alpha": AlphaService, "beta": BetaService, "gamma": GammaService}
+
+
+def open_publisher_late(seconds: float) -> None:
+    """The link for answers is there so long after the link for requests."""
+    opened = Publisher._opened
+
+    def late(self: Publisher, connection: object) -> None:
+        eventlet.sleep(seconds)
+        opened(self, connection)
+
+    Publisher._opened = late  # type: ignore[method-assign]
 
 
 def config() -> dict[str, object]:
@@ -31,4 +44,5 @@ def config() -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    open_publisher_late(float(os.environ.get("SAMPLE_LATE_PUBLISHER", 0)))
     sys.exit(service.run(SAMPLES[sys.argv[1]], config))
