@@ -4,11 +4,13 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 
 from gateway import __main__ as gateway
 from gateway.load import Shedding
+from gateway.rpc import RpcClient
 from tests.faults.patching import patch
 
 
@@ -24,7 +26,21 @@ def no_shedding() -> None:
     patch(Shedding, "_is_too_much", lambda *_: False)
 
 
-MUTATIONS: dict[str, Callable[[], None]] = {"accept-guard": no_accept_guard, "shedding": no_shedding}
+def no_call_deadline() -> None:
+    """A call waits for its answer for a minute."""
+    call = RpcClient.call
+
+    def patient(self: RpcClient, method: str, arguments: Any, trace: Any, _deadline: float = 0) -> Any:
+        return call(self, method, arguments, trace, 60)
+
+    patch(RpcClient, "call", patient)
+
+
+MUTATIONS: dict[str, Callable[[], None]] = {
+    "accept-guard": no_accept_guard,
+    "shedding": no_shedding,
+    "call-deadline": no_call_deadline,
+}
 
 if __name__ == "__main__":
     for name in os.environ.get("FAULTS_WITHOUT", "").split(","):

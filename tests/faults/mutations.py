@@ -167,6 +167,11 @@ def no_deadline() -> None:
     patch(Publisher, "publish", lambda self, messages, deadline=0: publish(self, messages, 10**6))
 
 
+def no_call_deadline() -> None:
+    """A call may take as long as its caller waits; the gateway does so too (``gateway.py``)."""
+    patch(rpc, "DEADLINE", 60.0)
+
+
 def no_outage_mode() -> None:
     """A database that is away costs every message its attempts."""
 
@@ -312,6 +317,7 @@ MUTATIONS: dict[str, Callable[[], Any]] = {
     "header-allow-list": no_allow_list,
     "drain": no_drain,
     "deadline": no_deadline,
+    "call-deadline": no_call_deadline,
     "outage-mode": no_outage_mode,
     "reconnecting": no_reconnecting,
     "bounded-prefetch": no_bounded_prefetch,
