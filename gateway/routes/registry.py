@@ -30,6 +30,12 @@ async def site(code: Id, call: Caller) -> Response:
     return await call.query("registry.site", code=code)
 
 
+@router.get("/sites/{code}/demand")
+async def demand(code: Id, call: Caller) -> Response:
+    """Orders that no tier could serve, counted by place and category, at the site and below it."""
+    return await call.query("dispatch.demand", code=code)
+
+
 @router.get("/service-items")
 async def service_items(call: Caller, site: Text = None, limit: Limit = 50, cursor: Text = None) -> Response:
     """What may be ordered at a site, by default the caller's."""

@@ -298,6 +298,12 @@ class Order:
             raise Conflict("没有可以派单的队伍：合适的队伍都已派过，或本站暂无合适队伍")
         return [self._offer_to(new, actor.id, now)]
 
+    def look_again(self, team: Team, now: datetime) -> list[Event]:
+        """Unmet demand is offered to a team that could not have been asked before."""
+        if self.state is not State.UNMET or not could_serve(self, team):
+            return []
+        return [self._offer_to([team], SYSTEM.id, now)]
+
     def accept(self, actor: Actor, team: Team, volunteers: Sequence[str], now: datetime) -> list[Event]:
         """The first acceptance wins; the other offers lapse."""
         if self.accepted_by is not None and self.state not in OPEN:
@@ -559,6 +565,12 @@ def fitting(order: Order, teams: Iterable[Team]) -> list[Team]:
         for team in teams
         if team.active and team.site == order.seat.site and order.category in team.categories and order.may_ask(team)
     ]
+
+
+def could_serve(order: Order, team: Team) -> bool:
+    """As ``fitting``, at any site that the order has passed, and never asked."""
+    near = any(team.site == seat.site for seat in order.chain)
+    return team.active and near and order.category in team.categories and order.offer_of(team.id) is None
 
 
 def _check_wish(item: Item, place: Place, chain: list[Seat], wish: Wish) -> None:

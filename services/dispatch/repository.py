@@ -37,6 +37,18 @@ class Orders(Repository[Order]):
     def due(self, now: datetime, limit: int) -> list[Order]:
         return self.select({"due_at": {"$type": "date", "$lte": now}}, [("due_at", ASCENDING)], limit)
 
+    def unmet_for(self, team: Team, limit: int) -> list[Order]:
+        """Unmet demand that the team might serve and was not asked for, oldest first."""
+        query = {"path": team.site, "state": "unmet", "category": {"$in": team.categories}}
+        return self.select({**query, "offers.team": {"$ne": team.id}}, [("_id", ASCENDING)], limit)
+
+    def demand(self, site: str) -> list[dict[str, Any]]:
+        """How many orders are unmet, by place and category, at the site and below it."""
+        groups = {"_id": {"site": "$site", "category": "$category"}, "count": {"$sum": 1}}
+        found = self._documents.aggregate([{"$match": {"path": site, "state": "unmet"}}, {"$group": groups}])
+        rows = [{**group["_id"], "count": group["count"]} for group in found]
+        return sorted(rows, key=lambda row: (-row["count"], row["site"], row["category"]))
+
     def visible(
         self, actor: Actor, teams: Iterable[Team], wanted: dict[str, Any], limit: int, cursor: str | None
     ) -> Page[Order]:

@@ -40,6 +40,8 @@ from services.dispatch.repository import Items, Messages, Orders, Places, Reside
 from services.dispatch.views import message_view, order_view, timeline_view
 
 TICK = 0.5  # seconds
+UNMET_AT_ONCE = 500
+"""Unmet orders, oldest first, that are offered to a team when it is formed or serves something new."""
 DUE_AT_ONCE = 250
 """Orders that one tick moves in one go; the next follows at once while there are more."""
 
@@ -203,6 +205,15 @@ class DispatchService:
         return {"items": [order_view(order, actor, own) for order in page.items], "next": page.next}
 
     @query
+    def demand(self, actor: Actor, code: str) -> dict[str, Any]:
+        """What could not be met, for who plans teams: countable by place and category."""
+        place = self._place(code)
+        if not (actor.is_admin or permissions.is_staff_above(actor, place.path)):
+            raise Forbidden("只有本站（所、中心）和上级的工作人员可以看未满足的需求")
+        rows = self.uow.orders.demand(place.id)
+        return {"site": place.id, "total": sum(row["count"] for row in rows), "items": rows}
+
+    @query
     def readiness(self, actor: Actor) -> dict[str, int]:
         """How much of the registry has arrived here."""
         count = self.uow.database
@@ -239,10 +250,14 @@ class DispatchService:
     @subscribe(TeamFormed, idempotent=True)
     def learn_team(self, event: TeamFormed) -> None:
         sequence = self.uow.sequence
-        self._learn(self.uow.teams, Team(
+        team = Team(
             event.team_id, event.site, event.tier, event.categories, event.leader_id, event.member_ids,
             event.active, sequence,
-        ))  # fmt: skip
+        )  # fmt: skip
+        if self._learn(self.uow.teams, team) and team.active:
+            for order in self.uow.orders.unmet_for(team, UNMET_AT_ONCE):
+                if events := order.look_again(team, now()):
+                    self.uow.orders.save(order, *events)
 
     @subscribe(ItemPublished, idempotent=True)
     def learn_item(self, event: ItemPublished) -> None:
@@ -259,15 +274,18 @@ class DispatchService:
 
     # -- parts --------------------------------------------------------------------------------------
 
-    def _learn(self, known: Any, news: Any) -> None:
-        """A fact older than the one that is known is ignored, so the order of arrival does not matter."""
+    def _learn(self, known: Any, news: Any) -> bool:
+        """Whether it is news: a fact older than the one that is known is ignored, in whatever order they come."""
         old = known.find(news.id)
         if old is None:
             known.add(news)
-        elif news.applied > old.applied:
-            news.version = old.version
-            vars(old).update(vars(news))
-            known.save(old)
+            return True
+        if news.applied <= old.applied:
+            return False
+        news.version = old.version
+        vars(old).update(vars(news))
+        known.save(old)
+        return True
 
     def _place(self, code: str) -> Place:
         place: Place | None = self.uow.places.find(code)

@@ -80,6 +80,7 @@ MATRIX = {
     "GET /v1/me": Row(SIGNED_IN),
     "GET /v1/sites": Row(SIGNED_IN),
     "GET /v1/sites/{code}": Row(SIGNED_IN),
+    "GET /v1/sites/{code}/demand": Row("holder above admin", "resident leader member stranger"),
     "GET /v1/service-items": Row(SIGNED_IN),
     "GET /v1/orders": Row(SIGNED_IN),  # which orders it holds: test_the_list_holds_exactly_what_one_may_read
     "POST /v1/orders": Row("resident holder above", "leader member admin stranger", body=WISH),
@@ -230,6 +231,9 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
         for volunteer in stock.hours if "{hours_id}" in route else VOLUNTEERS:
             id = stock.hours[volunteer] if "{hours_id}" in route else volunteer
             yield volunteer, id, lambda _: row.body, {w: _standing_to_volunteer(w, volunteer) for w in everybody}
+    elif route == "GET /v1/sites/{code}/demand":
+        for place, code in CODES.items():
+            yield place, code, lambda _: row.body, {who: _standing_at_place(who, place) for who in everybody}
     elif route == "POST /v1/orders":
         for place, code in CODES.items():
             yield (

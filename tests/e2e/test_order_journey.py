@@ -260,6 +260,29 @@ def test_nobody_takes_it_so_it_climbs_by_hand_to_the_center_and_is_kept_as_unmet
     assert steps.order(order, "station")["id"] == order["id"], "the station keeps seeing it"
 
 
+def test_unmet_demand_is_counted_and_offered_to_a_team_that_is_formed_later(steps: Steps, system: System) -> None:
+    def counted(who: str, site: str = VILLAGE) -> int:
+        found = system.person(who).read(f"/v1/sites/{site}/demand")
+        rows = [row["count"] for row in found["items"] if (row["site"], row["category"]) == (VILLAGE, "扶贫减贫")]
+        assert sum(row["count"] for row in found["items"]) == found["total"]
+        return sum(rows)
+
+    before = counted("center", COUNTY)
+    order = steps.place(service_item="hardship-relief", address="村东头")
+    for staff in ("station", "institute", "center"):
+        steps.escalate(order, staff)
+    assert counted("center", COUNTY) == counted("station") == before + 1
+    assert system.person("resident").get(f"/v1/sites/{VILLAGE}/demand").status_code == 403
+    team = {"id": "late-helpers", "name": "后来的帮扶队", "site": VILLAGE, "categories": ["扶贫减贫"]}
+    command = {**team, "leader_id": "vol-pingan-2", "member_ids": ["vol-pingan-1", "vol-pingan-2"]}
+    with RpcClient(system.amqp_uri, "registry") as registry:
+        registry.call(Call("form_team", {"actor": SYSTEM.model_dump(mode="json"), "command": command}), 5)
+    asked = eventually(lambda: offers(found := steps.order(order)).get("late-helpers") and found, what="the new team")
+    assert (asked["state"], offers(asked)["late-helpers"]) == ("unmet", "open")
+    assert steps.facts(order)[-2:] == ["unmet", "offered"]
+    assert counted("station") == before + 1, "offered is not yet met"
+
+
 def test_an_unmet_order_can_still_be_accepted_and_served(steps: Steps, system: System) -> None:
     order = steps.place()
     for staff in ("station", "institute", "center"):

@@ -249,6 +249,32 @@ def test_a_team_with_an_offer_only_has_no_part_in_the_conversation_and_a_strange
         permissions.side_of(a_resident("somebody else"), order, [], False)
 
 
+# -- unmet demand ---------------------------------------------------------------------------------------
+
+
+def test_unmet_demand_is_offered_to_a_team_that_is_formed_later_at_any_site_of_its_way() -> None:
+    for tier in (Tier.STATION, Tier.INSTITUTE, Tier.CENTER):
+        order, late = an_order(S.UNMET), a_team("late", tier)
+        (offered,) = order.look_again(late, MORNING)
+        assert offered.team_ids == ["late"] and order.state is S.UNMET
+        order.accept(leader_of(late), late, [], MORNING)
+        assert order.holder == Holder("team", "late")
+
+
+@pytest.mark.parametrize("wrong", [{"active": False}, {"site": "130824"}, {"categories": [Category.LAW]}])
+def test_unmet_demand_is_not_offered_to_a_team_that_cannot_serve_it(wrong: dict) -> None:
+    order, late = an_order(S.UNMET), a_team("late")
+    vars(late).update(wrong)
+    assert order.look_again(late, MORNING) == [] and order.offer_of("late") is None
+
+
+def test_nobody_is_asked_twice_and_only_unmet_demand_is_looked_at_again() -> None:
+    order, late = an_order(S.UNMET), a_team("late")
+    order.look_again(late, MORNING)
+    assert order.look_again(late, MORNING) == []
+    assert an_order(S.OFFERED).look_again(late, MORNING) == []
+
+
 # -- urgent ---------------------------------------------------------------------------------------------
 
 

@@ -129,6 +129,10 @@ class LifeOfAnOrder(RuleBasedStateMachine):
         teams = [TEAMS[name] for name in names]
         self.give(lambda order: order.offer(staff_of(order.seat.site), fitting(order, teams), self.now))
 
+    @rule(name=any_team)
+    def a_team_is_formed(self, name: str) -> None:
+        self.give(lambda order: order.look_again(TEAMS[name], self.now))
+
     @rule()
     def escalate(self) -> None:
         staff = staff_of(self.order.seat.site)
