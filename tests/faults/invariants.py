@@ -29,7 +29,7 @@ EARLY = timedelta(milliseconds=50)
 FACTS = {
     "place": "placed", "accept": "accepted", "decline": "declined", "withdraw": "withdrawn", "escalate": "escalated",
     "cancel": "cancelled", "start": "started", "complete": "completed", "rate": "rated", "close": "closed",
-    "offer": "offered", "reject": "rejected",
+    "offer": "offered", "reject": "rejected", "message": "messaged",
 }  # fmt: skip
 FOLLOWS: dict[str, set[str]] = {
     "": {"placed"},
@@ -46,6 +46,8 @@ FOLLOWS: dict[str, set[str]] = {
     "closed": set(), "cancelled": set(), "rejected": set(),
 }  # fmt: skip
 """Which fact of an order may come after which (domain, section 4)."""
+ASIDE = ("alerted", "messaged")
+"""Facts that leave an order in its state."""
 PERSONAL = re.compile(r"(?<!\d)1990000\d{4}(?!\d)|(?<!\d)130802\d{8}997[\dX]|请上门理发|测试员")
 """Phone, id number, wish and name of the people of the lives."""
 
@@ -69,9 +71,9 @@ class Evidence:
 def check(evidence: Evidence) -> list[str]:
     """A line for each finding; none means that everything holds."""
     checks = (
-        every_command_is_answered, orders_are_what_was_asked, lives_are_paths, events_are_the_history,
-        deadlines_are_kept, hours_follow_orders, points_follow_hours, totals_follow, the_ledger_holds,
-        publications_are_in_order, nothing_is_on_its_way, nothing_private_is_told,
+        every_command_is_answered, orders_are_what_was_asked, what_was_said_is_kept, lives_are_paths,
+        events_are_the_history, deadlines_are_kept, hours_follow_orders, points_follow_hours, totals_follow,
+        the_ledger_holds, publications_are_in_order, nothing_is_on_its_way, nothing_private_is_told,
     )  # fmt: skip
     return [f"{check.__name__}: {finding}" for check in checks for finding in check(evidence)]
 
@@ -108,6 +110,18 @@ def orders_are_what_was_asked(evidence: Evidence) -> Iterator[str]:
             yield f"order {id} has {dict(surplus)} that nobody asked for"
 
 
+def what_was_said_is_kept(evidence: Evidence) -> Iterator[str]:
+    """As many messages as the history tells of."""
+    orders = _orders(evidence)
+    kept: Counter[str] = Counter()
+    for message in evidence.fleet.database("dispatch")["messages"].find({"order_id": {"$in": list(orders)}}):
+        kept[message["order_id"]] += 1
+    for id, order in orders.items():
+        told = sum(entry["event"] == "messaged" for entry in order["timeline"])
+        if kept[id] != told:
+            yield f"order {id}: {kept[id]} messages, and {told} in its history"
+
+
 def events_are_the_history(evidence: Evidence) -> Iterator[str]:
     """On the log each fact of each order at least once, with the place in the history as its sequence."""
     published: dict[str, dict[int, set[tuple[str, str]]]] = defaultdict(lambda: defaultdict(set))
@@ -137,7 +151,7 @@ def events_are_the_history(evidence: Evidence) -> Iterator[str]:
 
 def lives_are_paths(evidence: Evidence) -> Iterator[str]:
     for id, order in _orders(evidence).items():
-        facts = [entry["event"] for entry in order["timeline"]]
+        facts = [entry["event"] for entry in order["timeline"] if entry["event"] not in ASIDE]
         for before, after in pairwise(["", *facts]):
             if after not in FOLLOWS[before] and not (before == "offered" and after == "offered"):
                 yield f"order {id}: {after} after {before or 'nothing'}"
@@ -158,7 +172,7 @@ def deadlines_are_kept(evidence: Evidence) -> Iterator[str]:
     now = evidence.fleet.now()
     for id, order in _orders(evidence).items():
         sat = order["timeline"][0]["time"]
-        tier = order["timeline"][0]["tier"]
+        tier, asked = order["timeline"][0]["tier"], None
         for entry in order["timeline"]:
             if entry["event"] in ("escalated", "unmet") and entry["actor"] == "system":
                 due = sat + TIER[tier]
@@ -168,10 +182,15 @@ def deadlines_are_kept(evidence: Evidence) -> Iterator[str]:
                     yield f"order {id}: {entry['event']} {entry['time'] - due} late"
             if entry["event"] == "escalated":
                 sat, tier = entry["time"], entry["tier"]
+            elif entry["event"] == "messaged" and entry["note"]:  # a question: the clock stands still
+                asked = asked or entry["time"]
+            elif entry["event"] == "messaged" and asked:
+                sat, asked = sat + (entry["time"] - asked), None
             elif entry["event"] == "withdrawn":  # what was due meanwhile is due now
                 sat = max(sat, entry["time"] - TIER[tier])
         due = order["due_at"]
-        if order["state"] in (State.PLACED, State.OFFERED) and now - due > LATE + _troubled(evidence, due, now):
+        waiting = order["state"] in (State.PLACED, State.OFFERED) and due is not None
+        if waiting and now - due > LATE + _troubled(evidence, due, now):
             yield f"order {id}: due for {now - due} and not moved"
 
 

@@ -214,6 +214,14 @@ class Life:
         self.must("accept", self.team.leader, team=self.team.id)
         self.serve()
 
+    def asked(self) -> None:
+        """The station has a question, and the clock waits for the answer."""
+        self.place()
+        self.must("message", self.village.staff, text="请问门牌号是多少", needs_reply=True)
+        self.must("message", self.village.resident, text="八号")
+        self.must("accept", self.team.leader, team=self.team.id)
+        self.serve()
+
     def cancelled(self) -> None:
         self.place()
         self.cancel()
@@ -341,7 +349,8 @@ class Life:
 
 
 PLANS: dict[str, tuple[int, Callable[[Life], None]]] = {
-    "straight": (50, Life.straight),
+    "straight": (44, Life.straight),
+    "asked": (6, Life.asked),
     "contested": (10, Life.contested),
     "declined": (8, Life.declined),
     "withdrawn": (8, Life.withdrawn),

@@ -179,7 +179,8 @@ def test_what_a_killed_replica_left_is_cleared_by_the_one_that_handles_its_messa
 def test_replicas_know_of_each_others_failures(world: World) -> None:
     ports = [free_port(), free_port()]
     for port in ports:
-        delays = {"SIDAN_RETRY_DELAYS": "[1, 1.5, 2]"}
+        # not dead before it is healed, however slow the rest
+        delays = {"SIDAN_RETRY_DELAYS": "[1, 1.5, 2, 3, 5, 8, 13]"}
         world.start("beta", SIDAN_METRICS_PORT=str(port), **delays).wait_started()
     publish_events(world, [counted("a", 1, **POISON)])
     eventually(lambda: all(metric(port, "sidan_parked_aggregates") == 1 for port in ports))
