@@ -21,6 +21,14 @@ Identifier = Annotated[
 ]
 AccountKind = Annotated[str, StringConstraints(pattern=form("^(person|client)$", "只能填以下之一：person、client"))]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+Term = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=20, strip_whitespace=True,
+        pattern=form(r"^[^\W\d_]+([ ·-][^\W\d_]+)*$", "只能由文字组成，不能有数字和符号，如 理发、急救员"),
+    ),
+]  # fmt: skip
+"""A skill or a qualification. It travels in events, so nothing fits in that could be a number of a person."""
 
 
 class Tier(StrEnum):
@@ -65,6 +73,34 @@ class Category(StrEnum):
     OTHER = "其他"
 
 
+class Risk(StrEnum):
+    """Of a service. High: only persons of age and insured on the day (domain, sections 4 and 6)."""
+
+    LOW = "low"
+    HIGH = "high"
+
+
+class AgeBand(StrEnum):
+    """How old a volunteer is, told without the birth date."""
+
+    UNDER_14 = "under_14"
+    UNDER_16 = "under_16"
+    UNDER_18 = "under_18"
+    ADULT = "adult"
+    OVER_70 = "over_70"
+
+
+class OfferMode(StrEnum):
+    """How a site with ``auto_offer`` looks for a team; without it orders are offered by hand."""
+
+    FAN_OUT = "fan_out"
+    """To all fitting teams at once."""
+    WAVES = "waves"
+    """To the best few, and after a while to the next."""
+    POOL = "pool"
+    """Any fitting team may claim it."""
+
+
 ClockTime = Annotated[
     str, StringConstraints(pattern=form(r"^([01]\d|2[0-3]):[0-5]\d$", "应填 24 小时制的时间，如 08:30"))
 ]
@@ -103,6 +139,9 @@ class SiteOpened(RegistryEvent):
     """False for a place without a site of its own: its orders start one tier up."""
     hours: OpeningHours | None = None
     """None: those of the calendar."""
+    mode: OfferMode = OfferMode.FAN_OUT
+    sisters: list[str] = Field(default=[])
+    """Sites whose teams it may borrow."""
 
 
 class TeamFormed(RegistryEvent):
@@ -128,6 +167,10 @@ class ItemPublished(RegistryEvent):
     tier: Tier
     target_groups: list[TargetGroup]
     needs_address: bool = False
+    skills: list[str] = Field(default=[])
+    """Somebody who goes must have each of them; qualifications must be valid on the day."""
+    qualifications: list[str] = Field(default=[])
+    risk: Risk = Risk.LOW
 
 
 class ResidentRegistered(RegistryEvent):
@@ -137,13 +180,48 @@ class ResidentRegistered(RegistryEvent):
     resident_id: str
 
 
-class VolunteerRegistered(RegistryEvent):
-    fact: ClassVar[str] = "volunteer.registered"
+class Qualification(BaseModel):
+    """Valid until the end of the day ``until``, in China."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: str
+    until: date
+
+
+class Absence(BaseModel):
+    """From the first day to the last, both included."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    start: date = Field(alias="from")
+    end: date = Field(alias="to")
+
+
+class VolunteerEvent(RegistryEvent):
+    """Carries what others need to know to decide whom to send, always all of it."""
+
     subject: ClassVar[str] = "volunteer_id"
 
     volunteer_id: str
     path: list[str] = Field(default=[])
     """From the volunteer's home to the city: whose staff may see hours and points."""
+    age_band: AgeBand = AgeBand.ADULT
+    skills: list[str] = Field(default=[])
+    qualifications: list[Qualification] = Field(default=[])
+    insured_until: date | None = None
+    availability: list[str] = Field(default=[])
+    """Slots; none given means any time."""
+    absences: list[Absence] = Field(default=[])
+    suspended: bool = False
+
+
+class VolunteerRegistered(VolunteerEvent):
+    fact: ClassVar[str] = "volunteer.registered"
+
+
+class VolunteerUpdated(VolunteerEvent):
+    fact: ClassVar[str] = "volunteer.updated"
 
 
 class OpenSite(Command):
@@ -155,6 +233,8 @@ class OpenSite(Command):
     auto_offer: bool = True
     has_post: bool = True
     hours: GivenHours | None = None
+    mode: OfferMode = OfferMode.FAN_OUT
+    sisters: list[SiteCode] = Field(default_factory=list, max_length=50)
 
 
 class OpenSites(Command):
@@ -180,6 +260,9 @@ class PublishItem(Command):
     site: SiteCode
     """The site that publishes it; it may be ordered at this site and all below it."""
     needs_address: bool = False
+    skills: list[Term] = Field(default_factory=list, max_length=10)
+    qualifications: list[Term] = Field(default_factory=list, max_length=10)
+    risk: Risk = Risk.LOW
 
 
 class RegisterVolunteer(Command):

@@ -21,11 +21,13 @@ from services.contracts.registry import (
     Category,
     FormTeam,
     ItemPublished,
+    OfferMode,
     OpeningHours,
     OpenSite,
     PublishItem,
     RegisterVolunteer,
     ResidentRegistered,
+    Risk,
     SiteOpened,
     TargetGroup,
     TeamFormed,
@@ -91,6 +93,8 @@ class Site:
     auto_offer: bool
     has_post: bool
     hours: OpeningHours | None = None
+    mode: OfferMode = OfferMode.FAN_OUT
+    sisters: list[str] = field(default_factory=list)
     posts: list[Post] = field(default_factory=list, compare=False)
     version: int = _uncompared(0)
 
@@ -102,11 +106,12 @@ class Site:
         path = [wanted.code, *(parent.path if parent else ())]
         site = cls(
             id=wanted.code, name=wanted.name, tier=wanted.tier, parent=wanted.parent, path=path, kind=wanted.kind,
-            auto_offer=wanted.auto_offer, has_post=wanted.has_post, hours=wanted.hours,
+            auto_offer=wanted.auto_offer, has_post=wanted.has_post, hours=wanted.hours, mode=wanted.mode,
+            sisters=wanted.sisters,
         )  # fmt: skip
         opened = SiteOpened(
             site=site.id, tier=site.tier, parent=site.parent, path=path,
-            auto_offer=site.auto_offer, has_post=site.has_post, hours=site.hours,
+            auto_offer=site.auto_offer, has_post=site.has_post, hours=site.hours, mode=site.mode, sisters=site.sisters,
         )  # fmt: skip
         return site, opened
 
@@ -176,6 +181,9 @@ class ServiceItem:
     target_groups: list[TargetGroup]
     site: str
     needs_address: bool
+    skills: list[str] = field(default_factory=list)
+    qualifications: list[str] = field(default_factory=list)
+    risk: Risk = Risk.LOW
     version: int = _uncompared(0)
 
     @classmethod
@@ -183,10 +191,12 @@ class ServiceItem:
         item = cls(
             id=wanted.id, name=wanted.name, category=wanted.category, tier=wanted.tier,
             target_groups=wanted.target_groups, site=site.id, needs_address=wanted.needs_address,
+            skills=wanted.skills, qualifications=wanted.qualifications, risk=wanted.risk,
         )  # fmt: skip
         published = ItemPublished(
             site=site.id, item_id=item.id, name=item.name, category=item.category, tier=item.tier,
             target_groups=item.target_groups, needs_address=item.needs_address,
+            skills=item.skills, qualifications=item.qualifications, risk=item.risk,
         )  # fmt: skip
         return item, published
 

@@ -44,6 +44,8 @@ def site_view(site: Site, teams: Iterable[Team], actor: Actor) -> dict[str, Any]
         "auto_offer": site.auto_offer,
         "has_post": site.has_post,
         "hours": site.hours.model_dump() if site.hours else None,
+        "mode": site.mode,
+        "sisters": site.sisters,
         "staffing": _staffing(site, may_read_posts(actor)),
         "teams": [_team(team) for team in teams],
     }
@@ -78,6 +80,9 @@ def item_view(item: ServiceItem) -> dict[str, Any]:
         "tier": item.tier,
         "target_groups": item.target_groups,
         "needs_address": item.needs_address,
+        "skills": item.skills,
+        "qualifications": item.qualifications,
+        "risk": item.risk,
     }
 
 

@@ -22,7 +22,7 @@ FACTS = {
     "reopened unmet alerted messaged",
     "hours": "recorded effective reversed",
     "points": "deposited reversed",
-    "volunteer": "registered",
+    "volunteer": "registered updated",
     "team": "formed",
     "site": "opened",
 }

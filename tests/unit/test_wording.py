@@ -11,16 +11,16 @@ from gateway.routes.orders import Limit, OrderId, Text
 from gateway.routes.registry import Id
 from services.contracts.actor import Actor, Role
 from services.contracts.dispatch import Channel, CompleteOrder, PlaceOrder, RateOrder
-from services.contracts.registry import TargetGroup, Tier
+from services.contracts.registry import OfferMode, Risk, TargetGroup, Tier
 from services.contracts.wording import FORMS, UNKNOWN, WORDS, WORDS_OF_TIME, invalid_fields
 from tests.contract.schemas import parts_of_commands
 
 WRONG: list[Any] = [
     None, "", " ", "soon", "nothing like it", "长" * 2001, "\ud800", "2026-10-01", "2026-10-01T09:00:00", "0", "1.5",
     "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "9" * 5000, -1, 6, 1.5, 10**30, float("nan"), True,
-    [], [None], ["soon"], ["elderly"] * 501, {}, {"soon": 1}, {"$ne": None},
+    [], [None], ["soon"], ["1"], ["elderly"] * 501, {}, {"soon": 1}, {"$ne": None},
 ]  # fmt: skip
-VALUES = {*Channel, *Role, *TargetGroup, *Tier, "person", "client", "true", "false", "http", "https"}
+VALUES = {*Channel, *OfferMode, *Risk, *Role, *TargetGroup, *Tier, "person", "client", "true", "false", "http", "https"}
 Errors = list[Any]
 
 
