@@ -1,16 +1,18 @@
 """What tests need, with defaults: say what matters for the test, leave the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.contracts.activities import Source
 from services.contracts.actor import Actor, Role
 from services.contracts.dispatch import Segment as ToldSegment
-from services.contracts.registry import Category, OpeningHours, TargetGroup, Tier
+from services.contracts.registry import AgeBand, Category, OpeningHours, TargetGroup, Tier
 from services.dispatch.deadlines import WallTime
 from services.dispatch.domain import Message, Order, Seat, Segment, Side, State, Wish
-from services.dispatch.known import Item, Place, Resident, Team
+from services.dispatch.finder import default_rules, is_holiday
+from services.dispatch.known import Item, Place, Resident, Team, Volunteer
+from services.dispatch.matching import History, Match, Need, Persons, RuleSet, against_members, match
 from services.points.domain import RATES, Account, Transfer
 
 CITY, COUNTY, TOWNSHIP, VILLAGE = "1308", "130802", "130802103", "130802103202"
@@ -37,6 +39,28 @@ class OneHourPerTier:
 
 
 DEADLINES = OneHourPerTier()
+RULES = default_rules()
+
+
+class Known:
+    """Matches among what a test says there is."""
+
+    def __init__(
+        self, teams: Iterable[Team] = (), volunteers: Iterable[Volunteer] = (), *, rules: RuleSet = RULES,
+        history: History | None = None, distances: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
+        self.teams, self.volunteers = list(teams), {volunteer.id: volunteer for volunteer in volunteers}
+        self.rules, self.history, self.distances = rules, history or History(), distances or {}
+
+    def match(self, need: Need) -> Match:
+        near = [team for team in self.teams if team.site in need.sites]
+        return match(need, near, self.volunteers, self.history, self.distances, self.rules, is_holiday(need))
+
+    def persons(self, need: Need, team: Team) -> Persons:
+        return against_members(need, team, self.volunteers, self.history.tasks)
+
+
+NOBODY = Known()
 
 
 # -- who asks -------------------------------------------------------------------------------------------
@@ -93,6 +117,14 @@ def a_team(id: str = "t1", tier: Tier = Tier.STATION, **changed: Any) -> Team:
     return Team(**known | changed)
 
 
+def a_person(id: str = "t1-leader", **changed: Any) -> Volunteer:
+    known = {
+        "age_band": AgeBand.ADULT, "skills": [], "qualifications": [], "insured_until": None, "availability": [],
+        "absences": [], "suspended": False, "applied": 1,
+    }  # fmt: skip
+    return Volunteer(id, **known | changed)
+
+
 def leader_of(team: Team) -> Actor:
     return a_volunteer(team.leader_id, team.site)
 
@@ -141,7 +173,7 @@ def a_placed_order(
     **wish: Any,
 ) -> Order:
     place, chain = a_place(), chain or a_chain(auto_offer)
-    order, _ = Order.place("o1", item or an_item(), place, chain, a_wish(**wish), teams, DEADLINES, now)
+    order, _ = Order.place("o1", item or an_item(), place, chain, a_wish(**wish), Known(teams), DEADLINES, now)
     return order
 
 
@@ -156,11 +188,11 @@ def an_order(state: State = State.PLACED, *, team: Team | None = None, now: date
     order = a_placed_order(teams=[team], auto_offer=state is not State.PLACED, now=now)
     if climbs:
         for _ in range(3):
-            order.escalate(staff_of(order.seat.site), "没有队伍", [team], DEADLINES, now)
+            order.escalate(staff_of(order.seat.site), "没有队伍", Known([team]), DEADLINES, now)
     steps = {
         State.CANCELLED: lambda: order.cancel(resident, "不用了", now),
         State.REJECTED: lambda: order.reject(staff, "不属于志愿服务", now),
-        State.ACCEPTED: lambda: order.accept(leader, team, [], now),
+        State.ACCEPTED: lambda: order.accept(leader, team, [], NOBODY, now),
         State.IN_SERVICE: lambda: order.start(leader, team, now),
         State.COMPLETED: lambda: order.complete(
             leader, team, [a_segment(team.leader_id, now - HOUR, now)], "已理发", [], WEEK, now

@@ -13,12 +13,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeVar, cast
 
 import eventlet
 import orjson
 import pymongo
+from bson.codec_options import TypeRegistry
 from pymongo import InsertOne, MongoClient, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
@@ -296,4 +297,10 @@ def connect(uri: str, service: str) -> MongoClient[Document]:
         maxPoolSize=30,
         waitQueueTimeoutMS=2500,
         appName=f"sidan-{service}",
+        type_registry=TypeRegistry(fallback_encoder=_of_a_day),
     )
+
+
+def _of_a_day(value: Any) -> Any:
+    """The database knows moments and no days: these are kept as text, which sorts as they do."""
+    return value.isoformat() if isinstance(value, date) else value

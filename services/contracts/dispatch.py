@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from services.chassis.messages import Command, Event
-from services.contracts.registry import Category, Identifier, SiteCode, TargetGroup, Tier
+from services.contracts.registry import Category, Identifier, Risk, ShortText, SiteCode, TargetGroup, Tier
 from services.contracts.wording import form
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
@@ -58,9 +58,12 @@ class OrderPlaced(DispatchEvent):
 
 
 class OrderOffered(DispatchEvent):
+    """``pool``: it lies in the open pool, where any fitting team may claim it."""
+
     fact: ClassVar[str] = "order.offered"
 
     team_ids: list[str]
+    pool: bool = False
 
 
 class OrderAccepted(DispatchEvent):
@@ -197,9 +200,10 @@ class PlaceOrder(Command):
 
 
 class OfferOrder(Command):
-    """Without ``teams``: all fitting teams of the holding site."""
+    """Without ``teams``: all fitting teams of the holding site. ``reason`` overrides what a person may override."""
 
     teams: list[Identifier] | None = Field(default=None, max_length=200)
+    reason: Reason | None = None
 
 
 class AcceptOrder(Command):
@@ -270,3 +274,76 @@ class RateOrder(Command):
 
 class CloseOrder(Command):
     pass
+
+
+Count = Annotated[int, Field(ge=0, le=1000, strict=True)]
+
+
+class Condition(BaseModel):
+    """All that is given must hold: of the order, and of a team that could take it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    categories: list[Category] = Field(default_factory=list, max_length=30)
+    target_groups: list[TargetGroup] = Field(default_factory=list, max_length=10)
+    tiers: list[Tier] = Field(default_factory=list, max_length=4)
+    risks: list[Risk] = Field(default_factory=list, max_length=2)
+    urgent: bool | None = None
+    people_below: Count | None = None
+    """Members who could go."""
+    distance_from: Count | None = None
+    """Steps from the site up to what it has in common with the team's: 0 for its own teams."""
+    load_from: Count | None = None
+    """Orders that the team has accepted and not completed."""
+    experience_below: Count | None = None
+    """Orders closed for the same target group within a year."""
+    experience_from: Count | None = None
+
+    @property
+    def asks_for_history(self) -> bool:
+        return any(c is not None for c in (self.load_from, self.experience_below, self.experience_from))
+
+
+class Rule(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Identifier
+    title: ShortText
+    """What people read."""
+    when: Condition = Condition()
+
+
+Weight = Annotated[float, Field(ge=0, le=100)]
+
+
+class Weights(BaseModel):
+    """Of what makes a fitting team's rank; only their ratios count."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    skill: Weight = 3
+    distance: Weight = 2
+    slot: Weight = 2
+    load: Weight = 2
+    experience: Weight = 1
+
+
+class Wave(BaseModel):
+    """Where a site offers in waves: to so many at once, and after so many minutes to as many more."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Annotated[int, Field(ge=1, le=50, strict=True)] = 3
+    minutes: Annotated[float, Field(ge=0.1, le=1440)] = 30
+
+
+class PublishRules(Command):
+    """A county's rules for whom to send. A team that a BLOCK rule names is out; one that an APPROVE rule names is
+    offered the order by itself; the rest wait for a person's choice."""
+
+    valid_from: Time | None = None
+    """Now, by default."""
+    block: list[Rule] = Field(default_factory=list, max_length=50)
+    approve: list[Rule] = Field(default_factory=list, max_length=50)
+    weights: Weights = Weights()
+    wave: Wave = Wave()

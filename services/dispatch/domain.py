@@ -4,12 +4,11 @@ placed → offered → accepted → in_service → completed → rated → close
 Every transition checks first, then changes the order and returns the events that say so.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 from services.chassis.messages import Event
 from services.contracts import dispatch as facts
@@ -17,10 +16,10 @@ from services.contracts.actor import SYSTEM, Actor
 from services.contracts.dispatch import Channel
 from services.contracts.errors import AlreadyAccepted, Conflict, IllegalTransition, invalid
 from services.contracts.privacy import Secret, mask
-from services.contracts.registry import Category, OpeningHours, TargetGroup, Tier
+from services.contracts.registry import Category, OfferMode, OpeningHours, Risk, TargetGroup, Tier
 from services.dispatch.known import Item, Place, Team
+from services.dispatch.matching import CHINA, KEPT, WORDS, Decision, Match, Need, Persons, Verdict, is_firm
 
-CHINA = ZoneInfo("Asia/Shanghai")
 DEFAULT_SCORE = 5
 """What a silent resident is taken to have said; marked ``system``."""
 SHORTEST_SEGMENT = timedelta(minutes=1)  # domain, section 6
@@ -85,6 +84,8 @@ class Seat:
     tier: Tier
     auto_offer: bool
     hours: OpeningHours | None = None
+    mode: OfferMode = OfferMode.FAN_OUT
+    sisters: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -157,6 +158,18 @@ class Deadlines(Protocol):
     def clock(self, urgent: bool, hours: OpeningHours | None) -> Clock: ...
 
 
+class Matcher(Protocol):
+    """Knows teams, volunteers and the county's rules. The judgement is in ``matching.py``."""
+
+    def match(self, need: Need) -> Match:
+        """Of the teams at ``need.sites``."""
+        ...
+
+    def persons(self, need: Need, team: Team) -> Persons:
+        """What stands against each member."""
+        ...
+
+
 class Side(StrEnum):
     """Who speaks in a message."""
 
@@ -213,6 +226,15 @@ class Order:
     """Since when the resident is awaited to say something."""
     seconds_left: float | None = None
     """Of the tier's time, while its clock stands still for the resident."""
+    skills: list[str] = field(default_factory=list)
+    qualifications: list[str] = field(default_factory=list)
+    risk: Risk = Risk.LOW
+    pool: bool = False
+    """Whether it lies in the open pool of its seat, where any fitting team may claim it."""
+    wave_at: datetime | None = None
+    """When it is offered to the next teams."""
+    decisions: list[Decision] = field(default_factory=list)
+    """Whom it was offered to and why, oldest first."""
     offers: list[Offer] = field(default_factory=list)
     accepted_by: str | None = None
     volunteers: list[str] = field(default_factory=list)
@@ -242,10 +264,22 @@ class Order:
     def offer_of(self, team: str) -> Offer | None:
         return next((offer for offer in self.offers if offer.team == team), None)
 
-    def may_ask(self, team: Team) -> bool:
-        """Once; anew only while the order is unmet and the team has not answered."""
-        offer = self.offer_of(team.id)
-        return offer is None or (self.state is State.UNMET and offer.state is OfferState.OPEN)
+    def is_in_reach(self, team: Team) -> bool:
+        """Whether the order lies, or lay until somebody took it, in a pool that the team claims from."""
+        seat = self.seat
+        return self.pool and team.site in (seat.site, *seat.sisters) and self.category in team.categories
+
+    def need(self, now: datetime) -> Need:
+        """A team is asked once; anew only while the order is unmet and the team has not answered."""
+        seat, unmet = self.seat, self.state is State.UNMET
+        asked = {o.team for o in self.offers if not (unmet and o.state is OfferState.OPEN)}
+        return Need(
+            order_id=self.id, site=seat.site, county=self.chain[-1].site, tier=seat.tier,
+            sites=frozenset({seat.site, *seat.sisters}), category=self.category, target_group=self.target_group,
+            urgent=self.urgent, skills=self.skills, qualifications=self.qualifications, risk=self.risk, mode=seat.mode,
+            day=(self.preferred_from or now).astimezone(CHINA).date(), start=self.preferred_from, end=self.preferred_to,
+            declined={o.team for o in self.offers if o.state is OfferState.DECLINED}, asked=asked,
+        )  # fmt: skip
 
     @property
     def possible(self) -> list[str]:
@@ -255,21 +289,22 @@ class Order:
 
     @classmethod
     def place(
-        cls, id: str, item: Item, place: Place, chain: list[Seat], wish: Wish, teams: Iterable[Team],
+        cls, id: str, item: Item, place: Place, chain: list[Seat], wish: Wish, matcher: Matcher,
         deadlines: Deadlines, now: datetime,
     ) -> tuple["Order", list[Event]]:  # fmt: skip
         """A new order at the first seat of its chain, offered at once where the site does so."""
         _check_wish(item, place, chain, wish)
         order = cls(
             id=id, site=place.id, tier=chain[0].tier, chain=chain, path=place.path, item_id=item.id,
-            item_name=item.name, category=item.category, placed_at=now, **vars(wish),
+            item_name=item.name, category=item.category, skills=item.skills, qualifications=item.qualifications,
+            risk=item.risk, placed_at=now, **vars(wish),
         )  # fmt: skip
         order._sit_down(deadlines, now)
         order._note("placed", wish.placed_by, now)
-        return order, [order._placed(), *order._alert(now), *order._offer_automatically(teams, now)]
+        return order, [order._placed(), *order._alert(now), *order._offer_automatically(matcher, now)]
 
     def reopen(
-        self, actor: Actor, reason: str, teams: Iterable[Team], deadlines: Deadlines, now: datetime
+        self, actor: Actor, reason: str, matcher: Matcher, deadlines: Deadlines, now: datetime
     ) -> tuple["Order", list[Event]]:
         """A new cycle linked to this one, which stays as it is."""
         self._check("reopen")
@@ -278,48 +313,77 @@ class Order:
             item_id=self.item_id, item_name=self.item_name, category=self.category, placed_at=now,
             resident_id=self.resident_id, placed_by=self.placed_by, target_group=self.target_group,
             description=self.description, address=self.address, resident_name=self.resident_name,
-            urgent=self.urgent, cycle=self.cycle + 1, reopens=self.id,
+            urgent=self.urgent, cycle=self.cycle + 1, reopens=self.id, skills=self.skills,
+            qualifications=self.qualifications, risk=self.risk,
         )  # fmt: skip
         again._sit_down(deadlines, now)
         again._note("placed", actor.id, now)
         again._note("reopened", actor.id, now, reason)
         reopened = facts.OrderReopened(**again._where(), reopens=self.id, cycle=again.cycle)
-        return again, [again._placed(), reopened, *again._alert(now), *again._offer_automatically(teams, now)]
+        return again, [again._placed(), reopened, *again._alert(now), *again._offer_automatically(matcher, now)]
 
     @property
     def next_cycle_id(self) -> str:
         """The same for everybody who reopens it, so that it is reopened once."""
         return f"{self.id.partition('.')[0]}.{self.cycle + 1}"
 
-    def offer(self, actor: Actor, teams: Sequence[Team], now: datetime) -> list[Event]:
+    def offer(
+        self, actor: Actor, wanted: Sequence[str] | None, reason: str | None, matcher: Matcher, now: datetime
+    ) -> list[Event]:
+        """By hand: to all fitting teams, or to those that are ``wanted``; a ``reason`` overrides what may be."""
         self._check("offer")
-        new = [team for team in teams if self.may_ask(team)]
-        if not new:
+        found = matcher.match(self.need(now))
+        if wanted is None:
+            chosen = [c.team for c in found.fitting(Verdict.APPROVED, Verdict.UNDECIDED)]
+        else:
+            chosen = _chosen(found, wanted, reason)
+        if not chosen:
             raise Conflict("没有可以派单的队伍：合适的队伍都已派过，或本站暂无合适队伍")
-        return [self._offer_to(new, actor.id, now)]
+        self._decide(actor.id, "by_hand", found, chosen, now, reason or "")
+        return [self._offer_to(chosen, actor.id, now)]
 
-    def look_again(self, team: Team, now: datetime) -> list[Event]:
-        """Unmet demand is offered to a team that could not have been asked before."""
-        if self.state is not State.UNMET or not could_serve(self, team):
+    def offer_next(self, matcher: Matcher, now: datetime) -> list[Event]:
+        """The next wave, when its time has come."""
+        if self.wave_at is None or self.wave_at > now:
             return []
-        return [self._offer_to([team], SYSTEM.id, now)]
+        self.wave_at = None
+        return self._offer_automatically(matcher, now) if self.state in WAITING else []
 
-    def accept(self, actor: Actor, team: Team, volunteers: Sequence[str], now: datetime) -> list[Event]:
+    def look_again(self, team: Team, matcher: Matcher, now: datetime) -> list[Event]:
+        """Unmet demand is offered to a team, at any site that it has passed, that could not have been asked before."""
+        if self.state is not State.UNMET or self.offer_of(team.id) is not None:
+            return []
+        near = frozenset(seat.site for seat in self.chain)
+        found = matcher.match(replace(self.need(now), sites=near & {team.site}))
+        candidate = found.of(team.id)
+        if candidate is None or candidate.verdict is not Verdict.APPROVED:
+            return []
+        self._decide(SYSTEM.id, self.seat.mode, found, [team.id], now)
+        return [self._offer_to([team.id], SYSTEM.id, now)]
+
+    def accept(
+        self, actor: Actor, team: Team, volunteers: Sequence[str], matcher: Matcher, now: datetime
+    ) -> list[Event]:
         """The first acceptance wins; the other offers lapse."""
         if self.accepted_by is not None and self.state not in OPEN:
             own = self.accepted_by == team.id
             detail = "您的队伍已经接了这一单" if own else "这一单已经被其他队伍接走了，谢谢您"
             raise AlreadyAccepted(detail, **self._situation())
         self._check("accept")
-        offer = self._open_offer(team)
+        claimed = self._claimable(team, matcher, now)
+        offer = Offer(team.id, self.tier) if claimed else self._open_offer(team)
         strangers = set(volunteers) - set(team.member_ids)
         if strangers:
             raise invalid("volunteers", "不是本队成员：" + "、".join(sorted(strangers)))
+        self._must_be_able(team, volunteers, matcher, now)
+        if claimed:
+            self.offers.append(offer)
+            self._decide(actor.id, OfferMode.POOL, claimed, [team.id], now)
         self._lapse_offers()
         offer.state = OfferState.ACCEPTED
         self.accepted_by, self.volunteers = team.id, list(volunteers)
         self._move(State.ACCEPTED, Holder("team", team.id))
-        self.due_at = None
+        self.due_at = self.wave_at = None
         self._note("accepted", actor.id, now)
         return [facts.OrderAccepted(**self._where(), team_id=team.id)]
 
@@ -338,8 +402,10 @@ class Order:
         again = [o for o in self.offers if o.state is OfferState.LAPSED and o.tier is self.tier]
         for lapsed in again:
             lapsed.state = OfferState.OPEN
-        self._move(State.OFFERED if again else State.PLACED, Holder("site", self.seat.site))
+        self._move(State.OFFERED if again or self.pool else State.PLACED, Holder("site", self.seat.site))
         self.due_at = self.tier_due_at
+        if self.seat.auto_offer and self.seat.mode is OfferMode.WAVES:
+            self.wave_at = now
         if self.due_at is None and self.seconds_left is None:  # it had been given up before the team took it
             self._move(State.UNMET, self.holder)
         self._note("withdrawn", actor.id, now, reason)
@@ -349,9 +415,7 @@ class Order:
             events.append(facts.OrderOffered(**self._where(), team_ids=[o.team for o in again]))
         return events
 
-    def escalate(
-        self, actor: Actor, reason: str, teams: Iterable[Team], deadlines: Deadlines, now: datetime
-    ) -> list[Event]:
+    def escalate(self, actor: Actor, reason: str, matcher: Matcher, deadlines: Deadlines, now: datetime) -> list[Event]:
         """One tier up with the new tier's offers; above the center there is only ``unmet``, with its offers open."""
         self._check("escalate")
         above, below = self.next_seat, self.seat
@@ -364,7 +428,7 @@ class Order:
         escalated = facts.OrderEscalated(
             **self._where(), from_tier=below.tier, from_site=below.site, to_site=above.site, due_at=self.due_at
         )
-        return [escalated, *self._offer_automatically(teams, now)]
+        return [escalated, *self._offer_automatically(matcher, now)]
 
     def message(self, message: Message, deadlines: Deadlines, now: datetime) -> list[Event]:
         """A question stops the clock of a tier that looks for a team; whatever the resident says restarts it."""
@@ -380,13 +444,13 @@ class Order:
         )  # fmt: skip
         return [told]
 
-    def move_when_due(self, teams: Iterable[Team], deadlines: Deadlines, now: datetime) -> list[Event]:
+    def move_when_due(self, matcher: Matcher, deadlines: Deadlines, now: datetime) -> list[Event]:
         """What the clock does: nothing before ``due_at``, one step after it."""
         if self.due_at is None or self.due_at > now:
             return []
         if self.state is State.COMPLETED:
             return self.rate(SYSTEM, DEFAULT_SCORE, None, now)
-        return self.escalate(SYSTEM, "超过时限，自动上报", teams, deadlines, now)
+        return self.escalate(SYSTEM, "超过时限，自动上报", matcher, deadlines, now)
 
     def cancel(self, actor: Actor, reason: str, now: datetime) -> list[Event]:
         self._check("cancel")
@@ -462,6 +526,7 @@ class Order:
         due = deadlines.due(self.tier, self.category, self.urgent, self.seat.hours, now)
         self.tier_due_at = self.due_at = due
         self.deadline_table = deadlines.version
+        self.pool, self.wave_at = False, None
         self._await_nobody()
         self._move(State.PLACED, Holder("site", self.seat.site))
 
@@ -492,16 +557,69 @@ class Order:
         self._note("alerted", SYSTEM.id, now, "急单，已通知上级")
         return [facts.OrderAlerted(**self._where(), category=self.category, sites=above)]
 
-    def _offer_automatically(self, teams: Iterable[Team], now: datetime) -> list[Event]:
-        fit = fitting(self, teams) if self.seat.auto_offer else []
-        return [self._offer_to(fit, SYSTEM.id, now)] if fit else []
+    def _offer_automatically(self, matcher: Matcher, now: datetime) -> list[Event]:
+        """As the seat does it: to all that are approved, to the best few of them, or into the open pool."""
+        if not self.seat.auto_offer:
+            return []
+        if self.seat.mode is OfferMode.POOL:
+            return [self._put_into_pool(now)]
+        found = matcher.match(self.need(now))
+        chosen = [candidate.team for candidate in found.fitting(Verdict.APPROVED)]
+        if self.seat.mode is OfferMode.WAVES and len(chosen) > found.rules.wave.size:
+            chosen = chosen[: found.rules.wave.size]
+            self.wave_at = now + timedelta(minutes=found.rules.wave.minutes)
+        self._decide(SYSTEM.id, self.seat.mode, found, chosen, now)
+        return [self._offer_to(chosen, SYSTEM.id, now)] if chosen else []
 
-    def _offer_to(self, teams: Sequence[Team], actor: str, now: datetime) -> Event:
-        self.offers += [Offer(team.id, self.tier) for team in teams if self.offer_of(team.id) is None]
+    def _put_into_pool(self, now: datetime) -> Event:
+        self.pool = True
+        self._move(State.OFFERED, self.holder)
+        self._note("offered", SYSTEM.id, now, "放入抢单池")
+        return facts.OrderOffered(**self._where(), team_ids=[], pool=True)
+
+    def _offer_to(self, teams: Sequence[str], actor: str, now: datetime) -> Event:
+        self.offers += [Offer(team, self.tier) for team in teams if self.offer_of(team) is None]
         if self.state is State.PLACED:
             self._move(State.OFFERED, self.holder)
         self._note("offered", actor, now, f"派给 {len(teams)} 支队伍")
-        return facts.OrderOffered(**self._where(), team_ids=[team.id for team in teams])
+        return facts.OrderOffered(**self._where(), team_ids=list(teams))
+
+    def _decide(self, by: str, mode: str, found: Match, chosen: Sequence[str], now: datetime, reason: str = "") -> None:
+        """Keep the why: the candidates as they were found, the chosen ones always among them."""
+        first = sorted(found.candidates, key=lambda candidate: candidate.team not in chosen)[: max(KEPT, len(chosen))]
+        decision = Decision(
+            now, by, self.tier, self.seat.site, mode, found.rules.version, list(chosen), first,
+            len(found.candidates) - len(first), mask(reason),
+        )  # fmt: skip
+        self.decisions.append(decision)
+
+    def _claimable(self, team: Team, matcher: Matcher, now: datetime) -> Match | None:
+        """The match of a team that claims the order from the pool; None: it takes an offer.
+
+        Raise ``Conflict`` when something stands against the team.
+        """
+        if not self.is_in_reach(team) or self.offer_of(team.id) is not None:
+            return None
+        found = matcher.match(self.need(now))
+        candidate = found.of(team.id)
+        if candidate is None or candidate.verdict is Verdict.BLOCKED:
+            why = found.tell(candidate) if candidate else "队伍不在可以抢单的范围"
+            raise Conflict(f"这一单不能由您的队伍来接：{why}", **self._situation())
+        return found
+
+    def _must_be_able(self, team: Team, volunteers: Sequence[str], matcher: Matcher, now: datetime) -> None:
+        """Who goes is fit by law; without names, somebody of the team is."""
+        need = self.need(now)
+        if not (volunteers or need.is_demanding):
+            return
+        persons = matcher.persons(need, team)
+        for number, volunteer in enumerate(volunteers):
+            if is_firm(persons[volunteer]):
+                why = "、".join(WORDS[why] for why in persons[volunteer])
+                raise invalid(f"volunteers.{number}", f"这位队员不能参加这一单：{why}")
+        if all(is_firm(hindrances) for hindrances in persons.values()):
+            why = "、".join(dict.fromkeys(WORDS[why] for hindrances in persons.values() for why in hindrances))
+            raise Conflict(f"队里现在没有可以参加这一单的队员：{why}", **self._situation())
 
     def _open_offer(self, team: Team) -> Offer:
         offer = self.offer_of(team.id)
@@ -527,7 +645,7 @@ class Order:
 
     def _give_up(self, actor: Actor, reason: str, now: datetime) -> Event:
         self._move(State.UNMET, Holder("site", self.seat.site))
-        self.due_at = self.tier_due_at = None
+        self.due_at = self.tier_due_at = self.wave_at = None
         self._await_nobody()
         self._note("unmet", actor.id, now, reason)
         return facts.OrderUnmet(**self._where(), category=self.category, center=self.seat.site)
@@ -535,7 +653,7 @@ class Order:
     def _end(self, state: State, actor: Actor, reason: str, now: datetime) -> None:
         self._lapse_offers()
         self._move(state, None)
-        self.due_at = None
+        self.due_at = self.wave_at = None
         self._await_nobody()
         self._note(state.value, actor.id, now, reason)
 
@@ -555,22 +673,27 @@ def chain_of(place: Place, sites: dict[str, Place]) -> list[Seat]:
     Escalation stays within the county, and a place without a post starts one tier up (domain, section 8).
     """
     seats = [sites[code] for code in place.path if code in sites]
-    return [Seat(s.id, s.tier, s.auto_offer, s.hours) for s in seats if s.has_post and s.tier is not Tier.CITY]
-
-
-def fitting(order: Order, teams: Iterable[Team]) -> list[Team]:
-    """Teams of the seat that serve the category, are active and may be asked."""
     return [
-        team
-        for team in teams
-        if team.active and team.site == order.seat.site and order.category in team.categories and order.may_ask(team)
+        Seat(s.id, s.tier, s.auto_offer, s.hours, s.mode, s.sisters)
+        for s in seats
+        if s.has_post and s.tier is not Tier.CITY
     ]
 
 
-def could_serve(order: Order, team: Team) -> bool:
-    """As ``fitting``, at any site that the order has passed, and never asked."""
-    near = any(team.site == seat.site for seat in order.chain)
-    return team.active and near and order.category in team.categories and order.offer_of(team.id) is None
+def _chosen(found: Match, wanted: Sequence[str], reason: str | None) -> list[str]:
+    """By hand: whom nothing stands against, or what does may be overridden and there is a reason to."""
+    for number, team in enumerate(wanted):
+        candidate = found.of(team)
+        if candidate is None:
+            raise invalid(f"teams.{number}", "不是本级的队伍，也不是可以借用的队伍")
+        if candidate.verdict is not Verdict.BLOCKED:
+            continue
+        why = found.tell(candidate)
+        if candidate.firm:
+            raise invalid(f"teams.{number}", f"{why}，不能派单")
+        if not reason:
+            raise invalid(f"teams.{number}", f"{why}；确需派给它，请在 reason 中填写理由")
+    return list(dict.fromkeys(wanted))
 
 
 def _check_wish(item: Item, place: Place, chain: list[Seat], wish: Wish) -> None:

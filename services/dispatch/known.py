@@ -1,8 +1,19 @@
 """What dispatch knows of the registry's facts. ``applied`` is the sequence of the fact it comes from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 
-from services.contracts.registry import Category, OpeningHours, TargetGroup, Tier
+from services.contracts.registry import (
+    Absence,
+    AgeBand,
+    Category,
+    OfferMode,
+    OpeningHours,
+    Qualification,
+    Risk,
+    TargetGroup,
+    Tier,
+)
 
 
 @dataclass
@@ -32,6 +43,9 @@ class Place:
     applied: int
     hours: OpeningHours | None = None
     """None: those of the calendar."""
+    mode: OfferMode = OfferMode.FAN_OUT
+    sisters: list[str] = field(default_factory=list)
+    """Sites whose teams it may borrow."""
     version: int = 0
 
 
@@ -47,6 +61,9 @@ class Item:
     target_groups: list[TargetGroup]
     needs_address: bool
     applied: int
+    skills: list[str] = field(default_factory=list)
+    qualifications: list[str] = field(default_factory=list)
+    risk: Risk = Risk.LOW
     version: int = 0
 
 
@@ -56,3 +73,32 @@ class Resident:
     site: str
     applied: int
     version: int = 0
+
+
+@dataclass
+class Volunteer:
+    """What decides whether a volunteer can be sent on a day (Chinese date)."""
+
+    id: str
+    age_band: AgeBand
+    skills: list[str]
+    qualifications: list[Qualification]
+    insured_until: date | None
+    availability: list[str]
+    absences: list[Absence]
+    suspended: bool
+    applied: int
+    version: int = 0
+
+    def qualified_on(self, day: date) -> set[str]:
+        return {held.kind for held in self.qualifications if day <= held.until}
+
+    def is_insured(self, day: date) -> bool:
+        return self.insured_until is not None and day <= self.insured_until
+
+    def is_absent(self, day: date) -> bool:
+        return any(absence.start <= day <= absence.end for absence in self.absences)
+
+    def is_available(self, slot: str) -> bool:
+        """Who names no time is taken to have any."""
+        return not self.availability or slot in self.availability

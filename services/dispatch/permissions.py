@@ -30,8 +30,13 @@ def reads_in_clear(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
 
 def may_read(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
     """``teams`` are those of the actor."""
-    offered = any(order.offer_of(team.id) for team in teams)
+    offered = any(is_asked(order, team) for team in teams)
     return actor.is_admin or is_requester(actor, order) or is_staff_above(actor, order.path) or offered
+
+
+def is_asked(order: Order, team: Team) -> bool:
+    """By an offer, or by what lies in its pool."""
+    return order.offer_of(team.id) is not None or order.is_in_reach(team)
 
 
 def leads_the_team(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
@@ -65,6 +70,12 @@ def side_of(actor: Actor, order: Order, teams: Iterable[Team], heard: bool) -> S
     raise Forbidden("只有居民、当前的站（所、中心）和接单队伍的队长可以在这里留言")
 
 
+def check_rules(actor: Actor, center: Place) -> None:
+    """A county's rules for whom to send are made at its center; raise ``Forbidden``."""
+    if not (actor.is_admin or (actor.has(Role.STAFF) and actor.site == center.id)):
+        raise Forbidden("派单规则由县（区、市）中心的工作人员管理")
+
+
 ALLOWED: dict[str, Callable[[Actor, Order], bool]] = {
     "offer": is_holding_staff,
     "escalate": is_holding_staff,
@@ -90,7 +101,7 @@ def led_team(actor: Actor, order: Order, teams: Iterable[Team], wanted: str | No
     own = list(teams)
     if not may_read(actor, order, own):
         raise NotFound(UNKNOWN)
-    led = [team for team in own if team.leader_id == actor.volunteer and order.offer_of(team.id)]
+    led = [team for team in own if team.leader_id == actor.volunteer and is_asked(order, team)]
     wanted = wanted or order.accepted_by
     for team in led:
         if wanted in (None, team.id):

@@ -10,7 +10,8 @@ from services.chassis.repository import Page, Repository
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import NotFound
 from services.dispatch.domain import UNKNOWN, Message, Order
-from services.dispatch.known import Item, Place, Resident, Team
+from services.dispatch.known import Item, Place, Resident, Team, Volunteer
+from services.dispatch.matching import RuleBook, Task
 
 NEWEST = ("_id", DESCENDING)
 
@@ -26,6 +27,12 @@ class Orders(Repository[Order]):
         IndexModel([("resident_id", ASCENDING), NEWEST]),
         IndexModel([("placed_by", ASCENDING), NEWEST]),
         IndexModel([("offers.team", ASCENDING), NEWEST]),
+        IndexModel([("wave_at", ASCENDING)], partialFilterExpression={"wave_at": {"$type": "date"}}),
+        IndexModel([("holder.id", ASCENDING), NEWEST], partialFilterExpression={"pool": True}),
+        IndexModel(
+            [("accepted_by", ASCENDING), ("state", ASCENDING), ("target_group", ASCENDING), ("placed_at", ASCENDING)],
+            partialFilterExpression={"accepted_by": {"$type": "string"}},
+        ),
     )
 
     def get(self, id: str) -> Order:
@@ -36,6 +43,27 @@ class Orders(Repository[Order]):
 
     def due(self, now: datetime, limit: int) -> list[Order]:
         return self.select({"due_at": {"$type": "date", "$lte": now}}, [("due_at", ASCENDING)], limit)
+
+    def with_wave_due(self, now: datetime, limit: int) -> list[Order]:
+        return self.select({"wave_at": {"$type": "date", "$lte": now}}, [("wave_at", ASCENDING)], limit)
+
+    def tasks(self, teams: list[str]) -> list[Task]:
+        """What the teams have accepted and not completed."""
+        query = {"accepted_by": {"$type": "string", "$in": teams}, "state": {"$in": ["accepted", "in_service"]}}
+        shown = {"accepted_by": 1, "volunteers": 1, "preferred_from": 1, "preferred_to": 1}
+        return [
+            Task(found["accepted_by"], found["volunteers"], found["preferred_from"], found["preferred_to"])
+            for found in self._documents.find(query, shown)
+        ]
+
+    def served(self, teams: list[str], target_group: str, since: datetime) -> dict[str, int]:
+        """How many orders of a target group each team has closed."""
+        query = {
+            "accepted_by": {"$type": "string", "$in": teams}, "state": "closed", "target_group": target_group,
+            "placed_at": {"$gte": since},
+        }  # fmt: skip
+        groups = {"$group": {"_id": "$accepted_by", "count": {"$sum": 1}}}
+        return {group["_id"]: group["count"] for group in self._documents.aggregate([{"$match": query}, groups])}
 
     def unmet_for(self, team: Team, limit: int) -> list[Order]:
         """Unmet demand that the team might serve and was not asked for, oldest first."""
@@ -56,8 +84,9 @@ class Orders(Repository[Order]):
         scope: list[dict[str, Any]] = [{"resident_id": actor.id}, {"placed_by": actor.id}]
         if actor.has(Role.STAFF):
             scope.append({"path": actor.site})
-        if own := [team.id for team in teams]:
-            scope.append({"offers.team": {"$in": own}})
+        if own := list(teams):
+            scope.append({"offers.team": {"$in": [team.id for team in own]}})
+            scope += [{"pool": True, "holder.id": t.site, "category": {"$in": t.categories}} for t in own if t.active]
         query = wanted if actor.is_admin else {"$and": [{"$or": scope}, wanted]}
         return self.page(query, limit, cursor)
 
@@ -80,8 +109,11 @@ class Teams(Repository[Team]):
     def at(self, sites: Iterable[str]) -> list[Team]:
         return self.select({"site": {"$in": list(sites)}})
 
+    def with_member(self, volunteer: str) -> list[Team]:
+        return self.select({"member_ids": volunteer})
+
     def of(self, actor: Actor) -> list[Team]:
-        return self.select({"member_ids": actor.volunteer}) if actor.volunteer else []
+        return self.with_member(actor.volunteer) if actor.volunteer else []
 
 
 class Places(Repository[Place]):
@@ -97,3 +129,21 @@ class Items(Repository[Item]):
 class Residents(Repository[Resident]):
     collection = "residents"
     aggregate = Resident
+
+
+class Volunteers(Repository[Volunteer]):
+    collection = "volunteers"
+    aggregate = Volunteer
+
+
+class Rules(Repository[RuleBook]):
+    collection = "rules"
+    aggregate = RuleBook
+
+    def of(self, county: str) -> RuleBook:
+        """None published yet is an empty book."""
+        known = self.find(county)
+        if known is None:
+            known = RuleBook(county)
+            self.track_new(known)
+        return known

@@ -23,6 +23,7 @@ from services.contracts.dispatch import (
     EscalateOrder,
     OfferOrder,
     PlaceOrder,
+    PublishRules,
     RateOrder,
     RejectOrder,
     ReopenOrder,
@@ -31,15 +32,26 @@ from services.contracts.dispatch import (
     WithdrawOrder,
 )
 from services.contracts.errors import Conflict, Forbidden, NotFound, invalid
-from services.contracts.registry import ItemPublished, ResidentRegistered, SiteOpened, TeamFormed
+from services.contracts.registry import (
+    ItemPublished,
+    ResidentRegistered,
+    SiteOpened,
+    TeamFormed,
+    Tier,
+    VolunteerEvent,
+    VolunteerRegistered,
+    VolunteerUpdated,
+)
 from services.dispatch import domain, known, permissions
 from services.dispatch.deadlines import table
 from services.dispatch.domain import Message, Order, Segment, Side, Wish
+from services.dispatch.finder import Finder, default_rules
 from services.dispatch.known import Place, Team
-from services.dispatch.repository import Items, Messages, Orders, Places, Residents, Teams
-from services.dispatch.views import message_view, order_view, timeline_view
+from services.dispatch.matching import RuleBook
+from services.dispatch.repository import Items, Messages, Orders, Places, Residents, Rules, Teams, Volunteers
+from services.dispatch.views import decision_view, message_view, order_view, rules_view, timeline_view
 
-TICK = 0.5  # seconds
+TICK, WAVE_TICK = 0.5, 2.0  # seconds
 UNMET_AT_ONCE = 500
 """Unmet orders, oldest first, that are offered to a team when it is formed or serves something new."""
 DUE_AT_ONCE = 250
@@ -49,7 +61,10 @@ DUE_AT_ONCE = 250
 class DispatchService:
     name = "dispatch"
 
-    uow = UnitOfWork(orders=Orders, teams=Teams, places=Places, items=Items, residents=Residents, messages=Messages)
+    uow = UnitOfWork(
+        orders=Orders, messages=Messages, rules=Rules,
+        teams=Teams, places=Places, items=Items, residents=Residents, volunteers=Volunteers,
+    )  # fmt: skip
 
     # -- commands -----------------------------------------------------------------------------------
 
@@ -62,25 +77,23 @@ class DispatchService:
         if item is None:
             raise invalid("service_item", domain.NO_SUCH_ITEM)
         chain = domain.chain_of(place, self.uow.places.find_many(place.path))
-        teams = self.uow.teams.at([chain[0].site]) if chain else []
-        order, events = Order.place(str(ULID()), item, place, chain, _wish(actor, command), teams, _deadlines(), now())
+        order, events = Order.place(
+            str(ULID()), item, place, chain, _wish(actor, command), self._finder(), _deadlines(), now()
+        )
         self.uow.orders.add(order, *events)
         return order_view(order, actor)
 
     @command(OfferOrder)
     def offer_order(self, actor: Actor, order_id: str, command: OfferOrder) -> dict[str, Any]:
         order, own = self._permitted("offer", actor, order_id)
-        fit = domain.fitting(order, self.uow.teams.at([order.seat.site]))
-        if command.teams is not None:
-            fit = _chosen(fit, command.teams, order)
-        events = order.offer(actor, fit, now())
+        events = order.offer(actor, command.teams, command.reason, self._finder(), now())
         self.uow.orders.save(order, *events)
         return order_view(order, actor, own)
 
     @command(AcceptOrder)
     def accept_order(self, actor: Actor, order_id: str, command: AcceptOrder) -> dict[str, Any]:
         order, team = self._for_team(actor, order_id, command.team)
-        events = order.accept(actor, team, command.volunteers or [], now())
+        events = order.accept(actor, team, command.volunteers or [], self._finder(), now())
         self.uow.orders.save(order, *events)
         return order_view(order, actor, [team])
 
@@ -101,8 +114,7 @@ class DispatchService:
     @command(EscalateOrder)
     def escalate_order(self, actor: Actor, order_id: str, command: EscalateOrder) -> dict[str, Any]:
         order, own = self._permitted("escalate", actor, order_id)
-        teams = self.uow.teams.at([order.next_seat.site]) if order.next_seat else []
-        events = order.escalate(actor, command.reason, teams, _deadlines(), now())
+        events = order.escalate(actor, command.reason, self._finder(), _deadlines(), now())
         self.uow.orders.save(order, *events)
         return order_view(order, actor, own)
 
@@ -155,8 +167,7 @@ class DispatchService:
         order, own = self._permitted("reopen", actor, order_id)
         if self.uow.orders.find(order.next_cycle_id):
             raise Conflict("这个单已经重新打开过了", reopened_as=order.next_cycle_id)
-        teams = self.uow.teams.at([order.chain[0].site])
-        again, events = order.reopen(actor, command.reason, teams, _deadlines(), now())
+        again, events = order.reopen(actor, command.reason, self._finder(), _deadlines(), now())
         self.uow.orders.add(again, *events)
         return order_view(again, actor, own)
 
@@ -173,6 +184,13 @@ class DispatchService:
         self.uow.orders.save(order, *order.message(message, _deadlines(), message.sent_at))
         return order_view(order, actor, own)
 
+    @command(PublishRules)
+    def publish_rules(self, actor: Actor, code: str, command: PublishRules) -> dict[str, Any]:
+        book = self._rule_book(actor, code)
+        published = book.publish(actor, command, now())
+        self.uow.rules.save(book)
+        return rules_view(published)
+
     # -- queries ------------------------------------------------------------------------------------
 
     @query
@@ -185,6 +203,17 @@ class DispatchService:
         order, _ = self._readable(actor, order_id)
         entries, following = slice_page(order.timeline, limit, cursor)
         return {"items": [timeline_view(entry) for entry in entries], "next": following}
+
+    @query
+    def decision(self, actor: Actor, order_id: str, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
+        """Newest first."""
+        order, own = self._readable(actor, order_id)
+        sees_all = actor.is_admin or permissions.is_staff_above(actor, order.path)
+        decisions, following = slice_page(order.decisions[::-1], limit, cursor)
+        book = self.uow.rules.find(order.chain[-1].site)
+        shown = None if sees_all else {team.id for team in own}
+        rules = {d.rules: (book and book.of_version(d.rules)) or default_rules() for d in decisions}
+        return {"items": [decision_view(d, shown, rules[d.rules].words) for d in decisions], "next": following}
 
     @query
     def messages(self, actor: Actor, order_id: str, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
@@ -214,6 +243,21 @@ class DispatchService:
         return {"site": place.id, "total": sum(row["count"] for row in rows), "items": rows}
 
     @query
+    def all_rules(self, actor: Actor, code: str, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
+        """Newest first."""
+        book = self._rule_book(actor, code)
+        page, following = slice_page(book.sets[::-1], limit, cursor)
+        in_force = book.in_force(now()) or default_rules()
+        return {"in_force": rules_view(in_force), "items": [rules_view(rules) for rules in page], "next": following}
+
+    @query
+    def rules(self, actor: Actor, code: str, version: str) -> dict[str, Any]:
+        published = self._rule_book(actor, code).of_version(version)
+        if published is None:
+            raise NotFound("没有这一版派单规则")
+        return rules_view(published)
+
+    @query
     def readiness(self, actor: Actor) -> dict[str, int]:
         """How much of the registry has arrived here."""
         count = self.uow.database
@@ -231,10 +275,22 @@ class DispatchService:
         time = now()
         due = self.uow.orders.due(time, DUE_AT_ONCE)
         DUE_OLDEST.set((time - due[0].due_at).total_seconds() if due and due[0].due_at else 0)
-        teams = self.uow.teams.at({o.next_seat.site for o in due if o.next_seat}) if due else []
+        finder = self._finder().prepare(order.next_seat for order in due if order.next_seat)
         for order in due:
-            if events := order.move_when_due(teams, _deadlines(), time):
+            if events := order.move_when_due(finder, _deadlines(), time):
                 self.uow.orders.save(order, *events)
+        moved: int = self.uow.commit_each()
+        return moved
+
+    @every(WAVE_TICK)
+    def offer_to_next_teams(self) -> int:
+        """Where sites offer in waves: the same way, by the time of the next wave."""
+        if not self.uow.leads():
+            return 0
+        due = self.uow.orders.with_wave_due(now(), DUE_AT_ONCE)
+        finder = self._finder().prepare(order.seat for order in due)
+        for order in due:
+            self.uow.orders.save(order, *order.offer_next(finder, now()))
         moved: int = self.uow.commit_each()
         return moved
 
@@ -244,7 +300,8 @@ class DispatchService:
     def learn_place(self, event: SiteOpened) -> None:
         sequence = self.uow.sequence
         self._learn(self.uow.places, Place(
-            event.site, event.tier, event.path, event.auto_offer, event.has_post, sequence, event.hours
+            event.site, event.tier, event.path, event.auto_offer, event.has_post, sequence, event.hours, event.mode,
+            event.sisters,
         ))  # fmt: skip
 
     @subscribe(TeamFormed, idempotent=True)
@@ -254,17 +311,24 @@ class DispatchService:
             event.team_id, event.site, event.tier, event.categories, event.leader_id, event.member_ids,
             event.active, sequence,
         )  # fmt: skip
-        if self._learn(self.uow.teams, team) and team.active:
-            for order in self.uow.orders.unmet_for(team, UNMET_AT_ONCE):
-                if events := order.look_again(team, now()):
-                    self.uow.orders.save(order, *events)
+        if self._learn(self.uow.teams, team):
+            self._offer_unmet(team)
+
+    @subscribe(VolunteerRegistered, idempotent=True)
+    def learn_registered(self, event: VolunteerRegistered) -> None:
+        self._learn_volunteer(event)
+
+    @subscribe(VolunteerUpdated, idempotent=True)
+    def learn_updated(self, event: VolunteerUpdated) -> None:
+        """A new skill may be what unmet demand has waited for."""
+        self._learn_volunteer(event)
 
     @subscribe(ItemPublished, idempotent=True)
     def learn_item(self, event: ItemPublished) -> None:
         sequence = self.uow.sequence
         self._learn(self.uow.items, known.Item(
             event.item_id, event.name, event.category, event.tier, event.site, event.target_groups,
-            event.needs_address, sequence,
+            event.needs_address, sequence, event.skills, event.qualifications, event.risk,
         ))  # fmt: skip
 
     @subscribe(ResidentRegistered, idempotent=True)
@@ -273,6 +337,27 @@ class DispatchService:
         self._learn(self.uow.residents, known.Resident(event.resident_id, event.site, sequence))
 
     # -- parts --------------------------------------------------------------------------------------
+
+    def _finder(self) -> Finder:
+        return Finder(self.uow, now())
+
+    def _learn_volunteer(self, event: VolunteerEvent) -> None:
+        sequence = self.uow.sequence
+        volunteer = known.Volunteer(
+            event.volunteer_id, event.age_band, event.skills, event.qualifications, event.insured_until,
+            event.availability, event.absences, event.suspended, sequence,
+        )  # fmt: skip
+        if self._learn(self.uow.volunteers, volunteer):
+            for team in self.uow.teams.with_member(volunteer.id):
+                self._offer_unmet(team)
+
+    def _offer_unmet(self, team: Team) -> None:
+        if not team.active:
+            return
+        finder = self._finder().only(team)
+        for order in self.uow.orders.unmet_for(team, UNMET_AT_ONCE):
+            if events := order.look_again(team, finder, now()):
+                self.uow.orders.save(order, *events)
 
     def _learn(self, known: Any, news: Any) -> bool:
         """Whether it is news: a fact older than the one that is known is ignored, in whatever order they come."""
@@ -290,8 +375,16 @@ class DispatchService:
     def _place(self, code: str) -> Place:
         place: Place | None = self.uow.places.find(code)
         if place is None:
-            raise NotFound("没有这个村（社区）")
+            raise NotFound("没有这个站、所或中心")
         return place
+
+    def _rule_book(self, actor: Actor, county: str) -> RuleBook:
+        place = self._place(county)
+        permissions.check_rules(actor, place)
+        if place.tier is not Tier.CENTER:
+            raise Conflict("派单规则由县（区、市）中心制定，站和所没有自己的规则")
+        book: RuleBook = self.uow.rules.of(county)
+        return book
 
     def _readable(self, actor: Actor, order_id: str) -> tuple[Order, list[Team]]:
         order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
@@ -328,13 +421,3 @@ def _wish(actor: Actor, command: PlaceOrder) -> Wish:
         preferred_to=preferred.end if preferred else None,
         urgent=command.urgent,
     )
-
-
-def _chosen(fit: list[Team], wanted: list[str], order: Order) -> list[Team]:
-    """By hand: only fitting teams, and none that was asked before."""
-    by_id = {team.id: team for team in fit}
-    for number, team in enumerate(wanted):
-        if team not in by_id:
-            why = "这支队伍已经派过这一单" if order.offer_of(team) else "不是本级合适的队伍"
-            raise invalid(f"teams.{number}", why)
-    return [by_id[team] for team in dict.fromkeys(wanted)]

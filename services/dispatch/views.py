@@ -1,12 +1,13 @@
 """How an order looks to who asks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from services.contracts.actor import Actor
 from services.contracts.privacy import mask
 from services.dispatch.domain import Entry, Message, Order
 from services.dispatch.known import Team
+from services.dispatch.matching import WORDS, Candidate, Decision, RuleSet
 from services.dispatch.permissions import reads_in_clear
 
 
@@ -43,6 +44,9 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "evidence": order.evidence if clear else [],
         "rating": _rating(order, clear),
         "possible": order.possible,
+        "pool": order.pool,
+        "next_offer_at": order.wave_at,
+        "needs": {"skills": order.skills, "qualifications": order.qualifications, "risk": order.risk},
     }
 
 
@@ -72,3 +76,45 @@ def message_view(message: Message) -> dict[str, Any]:
 
 def timeline_view(entry: Entry) -> dict[str, Any]:
     return {"time": entry.time, "event": entry.event, "actor": entry.actor, "tier": entry.tier, "note": entry.note}
+
+
+def decision_view(decision: Decision, shown: set[str] | None, words: Mapping[str, str]) -> dict[str, Any]:
+    """``shown``: the teams whose part may be seen, None for all; ``words`` are those of the county's rules."""
+    candidates = [c for c in decision.candidates if shown is None or c.team in shown]
+    return {
+        "time": decision.at,
+        "by": decision.by,
+        "tier": decision.tier,
+        "site": decision.site,
+        "mode": decision.mode,
+        "rules": decision.rules,
+        "chosen": [team for team in decision.chosen if shown is None or team in shown],
+        "reason": decision.reason if shown is None else None,
+        "candidates": [_candidate(candidate, words) for candidate in candidates],
+        "considered": len(decision.candidates) + decision.others,
+    }
+
+
+def _candidate(candidate: Candidate, words: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "team": candidate.team,
+        "verdict": candidate.verdict,
+        "why": [{"code": rule, "text": words.get(rule) or WORDS.get(rule, rule)} for rule in candidate.rules],
+        "members": [{"code": w, "text": WORDS[w], "count": n} for w, n in candidate.members.items()],
+        "fit": candidate.fit,
+        "score": candidate.score,
+        "values": candidate.values,
+        "borrowed": candidate.distance > 0,
+    }
+
+
+def rules_view(rules: RuleSet) -> dict[str, Any]:
+    return {
+        "id": rules.version,
+        "valid_from": rules.valid_from,
+        "by": rules.by,
+        "block": [rule.model_dump(exclude_defaults=True) for rule in rules.block],
+        "approve": [rule.model_dump(exclude_defaults=True) for rule in rules.approve],
+        "weights": rules.weights.model_dump(),
+        "wave": rules.wave.model_dump(),
+    }

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from deploy.reference.rpc import Call, RpcClient
+from services.chassis.messages import Command
+from services.contracts.actor import SYSTEM
+from services.contracts.registry import OpenSite, OpenSites
 from tests.support.processes import eventually
 from tests.support.system import System
 
@@ -157,3 +161,14 @@ class Steps:
             if page["next"] is None:
                 return items
             cursor = f"&cursor={page['next']}"
+
+
+def open_site(system: System, site: OpenSite) -> None:
+    """As the reference data do: a setting of a site has no route."""
+    ask_registry(system, "open_sites", OpenSites(sites=[site]))
+
+
+def ask_registry(system: System, method: str, command: Command) -> None:
+    arguments = {"actor": SYSTEM.model_dump(mode="json"), "command": command.model_dump(mode="json")}
+    with RpcClient(system.amqp_uri, "registry") as registry:
+        registry.call(Call(method, arguments), 5)

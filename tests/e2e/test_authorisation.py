@@ -81,11 +81,19 @@ MATRIX = {
     "GET /v1/sites": Row(SIGNED_IN),
     "GET /v1/sites/{code}": Row(SIGNED_IN),
     "GET /v1/sites/{code}/demand": Row("holder above admin", "resident leader member stranger"),
+    "GET /v1/sites/{code}/matching-rules": Row("center admin", "above holder resident leader member stranger"),
+    "POST /v1/sites/{code}/matching-rules": Row(
+        "center admin", "above holder resident leader member stranger", body={"wave": {"size": 2}}
+    ),
+    "GET /v1/sites/{code}/matching-rules/{version}": Row(
+        "center admin", "above holder resident leader member stranger"
+    ),
     "GET /v1/service-items": Row(SIGNED_IN),
     "GET /v1/orders": Row(SIGNED_IN),  # which orders it holds: test_the_list_holds_exactly_what_one_may_read
     "POST /v1/orders": Row("resident holder above", "leader member admin stranger", body=WISH),
     "GET /v1/orders/{order_id}": Row(ORDER, state="offered"),
     "GET /v1/orders/{order_id}/timeline": Row(ORDER, state="rated"),
+    "GET /v1/orders/{order_id}/decision": Row(ORDER, state="offered"),
     "POST /v1/orders/{order_id}/offer": Row("holder", ORDER, "offered"),
     "POST /v1/orders/{order_id}/accept": Row("leader", ORDER, "offered", {"team": ...}),
     "POST /v1/orders/{order_id}/decline": Row("leader", ORDER, "offered", {"team": ..., **REASON}),
@@ -117,6 +125,8 @@ CODES = {
     "own village": VILLAGE, "another village": "130802103201", "another township": "130802102202",
     "another county": "130824100203",
 }  # fmt: skip
+CENTERS = {"center": "130802", "center-county": "130824"}
+EVERYBODY = {"approve": [{"name": "everybody", "title": "符合条件的队伍"}]}
 RESIDENTS = {
     "own village": ["resident", "resident2"], "another village": ["resident-village"],
     "another township": ["resident-township"], "another county": ["resident-county"],
@@ -146,6 +156,8 @@ class Stock:
 @pytest.fixture(scope="module")
 def stock(system: System) -> Stock:
     steps = Steps(system)
+    for center, code in CENTERS.items():
+        system.person(center).do(f"/v1/sites/{code}/matching-rules", EVERYBODY)
     orders = {}
     for place, standing in STANDING.items():
         (who,), (staff,) = standing["requester"], standing["holder"]
@@ -216,7 +228,7 @@ def tries(system: System, stock: Stock) -> Iterator[Try]:
         row, path = MATRIX[route], route.split()[1]
         for whose, id, body, standings in _targets(route, row, system, stock):
             for who, standing in standings.items():
-                url = re.sub(r"{\w+}", id, path)
+                url = re.sub(r"{\w+}", id, path.replace("{version}", f"{id}-1"))
                 yield Try(route, whose, who, url, body(who), row.status(standing, 200))
 
 
@@ -234,6 +246,10 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
     elif route == "GET /v1/sites/{code}/demand":
         for place, code in CODES.items():
             yield place, code, lambda _: row.body, {who: _standing_at_place(who, place) for who in everybody}
+    elif "matching-rules" in route:
+        for center, code in CENTERS.items():
+            known = {ANONYMOUS: ANONYMOUS, "admin": "admin", center: "center"}
+            yield code, code, lambda _: row.body, {who: known.get(who, "stranger") for who in everybody}
     elif route == "POST /v1/orders":
         for place, code in CODES.items():
             yield (

@@ -13,8 +13,7 @@ import pytest
 from deploy.reference import divisions
 from deploy.reference.rpc import Call, RpcClient
 from services.contracts.actor import SYSTEM
-from services.contracts.registry import OpenSite, OpenSites
-from tests.e2e.steps import COUNTY, MEMBERS, POINTS_AN_HOUR, TEAMS, TOWNSHIP, VILLAGE, Steps
+from tests.e2e.steps import COUNTY, MEMBERS, POINTS_AN_HOUR, TEAMS, TOWNSHIP, VILLAGE, Steps, open_site
 from tests.support.processes import eventually
 from tests.support.system import Events, System, record
 
@@ -225,17 +224,11 @@ def _placed_without_offers(steps: Steps) -> dict[str, Any] | None:
 def _offering_by_hand(system: System, code: str, steps: Steps) -> Iterator[None]:
     site = next(site for site in divisions.sites() if site.code == code)
     try:
-        _open(system, site.model_copy(update={"auto_offer": False}))
+        open_site(system, site.model_copy(update={"auto_offer": False}))
         yield
     finally:
-        _open(system, site)
+        open_site(system, site)
         eventually(lambda: steps.place("resident-county")["offers"], what="the setting is gone again")
-
-
-def _open(system: System, site: OpenSite) -> None:
-    command = OpenSites(sites=[site]).model_dump(mode="json")
-    with RpcClient(system.amqp_uri, "registry") as registry:
-        registry.call(Call("open_sites", {"actor": SYSTEM.model_dump(mode="json"), "command": command}), 5)
 
 
 # -- up the tiers -------------------------------------------------------------------------------------

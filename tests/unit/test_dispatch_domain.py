@@ -20,9 +20,11 @@ from tests.builders import (
     HOUR,
     MINUTE,
     MORNING,
+    NOBODY,
     TOWNSHIP,
     VILLAGE,
     WEEK,
+    Known,
     a_beneficiary,
     a_chain,
     a_message,
@@ -80,11 +82,11 @@ def give(command: str, order: Order, now: datetime = MORNING) -> list:
     team = a_team(tier=order.tier)
     leader, staff = leader_of(team), staff_of(order.seat.site)
     commands: dict[str, Callable[[], list]] = {
-        "offer": lambda: order.offer(staff, [a_team("new", order.tier)], now),
-        "accept": lambda: order.accept(leader, team, [], now),
+        "offer": lambda: order.offer(staff, None, None, Known([a_team("new", order.tier)]), now),
+        "accept": lambda: order.accept(leader, team, [], NOBODY, now),
         "decline": lambda: order.decline(leader, team, "没有时间", now),
         "withdraw": lambda: order.withdraw(leader, team, "有人病了", now),
-        "escalate": lambda: order.escalate(staff, "本站做不了", [], DEADLINES, now),
+        "escalate": lambda: order.escalate(staff, "本站做不了", NOBODY, DEADLINES, now),
         "cancel": lambda: order.cancel(a_resident(), "不用了", now),
         "reject": lambda: order.reject(staff, "不属于志愿服务", now),
         "start": lambda: order.start(leader, team, now),
@@ -94,7 +96,7 @@ def give(command: str, order: Order, now: datetime = MORNING) -> list:
         "rate": lambda: order.rate(a_resident(), 4, None, now),
         "close": lambda: order.close(staff, now),
         "message": lambda: order.message(a_message(), DEADLINES, now),
-        "reopen": lambda: order.reopen(a_resident(), "没理好", [], DEADLINES, now)[1],
+        "reopen": lambda: order.reopen(a_resident(), "没理好", NOBODY, DEADLINES, now)[1],
     }
     return commands[command]()
 
@@ -160,7 +162,7 @@ def test_a_question_stops_the_clock_and_the_reply_gives_back_what_was_left() -> 
     order = a_placed_order(teams=[a_team()])
     (asked,) = order.message(QUESTION, DEADLINES, MORNING + 20 * MINUTE)
     assert (order.due_at, order.tier_due_at, asked.waiting, asked.due_at) == (None, None, True, None)
-    assert order.move_when_due([], DEADLINES, MORNING + 10 * HOUR) == []
+    assert order.move_when_due(NOBODY, DEADLINES, MORNING + 10 * HOUR) == []
     (answered,) = order.message(REPLY, DEADLINES, MORNING + 10 * HOUR)
     assert order.due_at == order.tier_due_at == answered.due_at == MORNING + 10 * HOUR + 40 * MINUTE
     assert not answered.waiting
@@ -187,7 +189,7 @@ def test_a_team_accepts_a_waiting_order_and_gives_it_back_waiting() -> None:
     team = a_team()
     order = a_placed_order(teams=[team])
     order.message(QUESTION, DEADLINES, MORNING + 20 * MINUTE)
-    order.accept(leader_of(team), team, [], MORNING + HOUR)
+    order.accept(leader_of(team), team, [], NOBODY, MORNING + HOUR)
     order.withdraw(leader_of(team), team, "有人病了", MORNING + 2 * HOUR)
     assert (order.state, order.due_at, order.seconds_left) == (S.PLACED, None, 40 * 60)
     order.message(REPLY, DEADLINES, MORNING + 3 * HOUR)
@@ -198,7 +200,7 @@ def test_a_reply_while_a_team_has_the_order_counts_for_the_time_after_it() -> No
     team = a_team()
     order = a_placed_order(teams=[team])
     order.message(QUESTION, DEADLINES, MORNING + 20 * MINUTE)
-    order.accept(leader_of(team), team, [], MORNING + HOUR)
+    order.accept(leader_of(team), team, [], NOBODY, MORNING + HOUR)
     order.message(REPLY, DEADLINES, MORNING + 2 * HOUR)
     assert order.due_at is None and order.asked_at is None
     order.withdraw(leader_of(team), team, "有人病了", MORNING + 2 * HOUR)
@@ -208,7 +210,7 @@ def test_a_reply_while_a_team_has_the_order_counts_for_the_time_after_it() -> No
 def test_a_tier_up_the_clock_runs_anew() -> None:
     order = a_placed_order()
     order.message(QUESTION, DEADLINES, MORNING)
-    order.escalate(staff_of(VILLAGE), "本站做不了", [], DEADLINES, MORNING)
+    order.escalate(staff_of(VILLAGE), "本站做不了", NOBODY, DEADLINES, MORNING)
     assert (order.tier, order.due_at, order.asked_at) == (Tier.INSTITUTE, MORNING + HOUR, None)
 
 
@@ -255,9 +257,9 @@ def test_a_team_with_an_offer_only_has_no_part_in_the_conversation_and_a_strange
 def test_unmet_demand_is_offered_to_a_team_that_is_formed_later_at_any_site_of_its_way() -> None:
     for tier in (Tier.STATION, Tier.INSTITUTE, Tier.CENTER):
         order, late = an_order(S.UNMET), a_team("late", tier)
-        (offered,) = order.look_again(late, MORNING)
+        (offered,) = order.look_again(late, Known([late]), MORNING)
         assert offered.team_ids == ["late"] and order.state is S.UNMET
-        order.accept(leader_of(late), late, [], MORNING)
+        order.accept(leader_of(late), late, [], NOBODY, MORNING)
         assert order.holder == Holder("team", "late")
 
 
@@ -265,14 +267,14 @@ def test_unmet_demand_is_offered_to_a_team_that_is_formed_later_at_any_site_of_i
 def test_unmet_demand_is_not_offered_to_a_team_that_cannot_serve_it(wrong: dict) -> None:
     order, late = an_order(S.UNMET), a_team("late")
     vars(late).update(wrong)
-    assert order.look_again(late, MORNING) == [] and order.offer_of("late") is None
+    assert order.look_again(late, Known([late]), MORNING) == [] and order.offer_of("late") is None
 
 
 def test_nobody_is_asked_twice_and_only_unmet_demand_is_looked_at_again() -> None:
     order, late = an_order(S.UNMET), a_team("late")
-    order.look_again(late, MORNING)
-    assert order.look_again(late, MORNING) == []
-    assert an_order(S.OFFERED).look_again(late, MORNING) == []
+    order.look_again(late, Known([late]), MORNING)
+    assert order.look_again(late, Known([late]), MORNING) == []
+    assert an_order(S.OFFERED).look_again(late, Known([late]), MORNING) == []
 
 
 # -- urgent ---------------------------------------------------------------------------------------------
@@ -283,7 +285,7 @@ def test_an_urgent_order_alerts_the_tiers_above_at_once() -> None:
     assert [entry.event for entry in order.timeline] == ["placed", "alerted", "offered"]
     closed = an_order(S.CLOSED)
     closed.urgent = True
-    again, events = closed.reopen(a_resident(), "没理好", [], DEADLINES, MORNING)
+    again, events = closed.reopen(a_resident(), "没理好", NOBODY, DEADLINES, MORNING)
     (alert,) = [event for event in events if isinstance(event, facts.OrderAlerted)]
     assert alert.sites == [TOWNSHIP, COUNTY] and again.urgent
 
@@ -306,7 +308,7 @@ def test_placing_offers_to_every_fitting_team_of_the_station_at_once() -> None:
         a_team("other-village", site="130802103203"),
         a_team("institute", Tier.INSTITUTE),
     ]
-    order, events = Order.place("o1", an_item(), a_place(), a_chain(), a_wish(), teams, DEADLINES, MORNING)
+    order, events = Order.place("o1", an_item(), a_place(), a_chain(), a_wish(), Known(teams), DEADLINES, MORNING)
     assert [offer.team for offer in order.offers] == ["fits", "fits-too"]
     assert events == [
         facts.OrderPlaced(
@@ -324,7 +326,7 @@ def test_without_auto_offer_the_order_waits_for_the_station() -> None:
 
 
 def test_an_order_without_fitting_teams_is_placed_and_waits() -> None:
-    order, events = Order.place("o1", an_item(), a_place(), a_chain(), a_wish(), [], DEADLINES, MORNING)
+    order, events = Order.place("o1", an_item(), a_place(), a_chain(), a_wish(), NOBODY, DEADLINES, MORNING)
     assert order.state is S.PLACED
     assert [event.fact for event in events] == ["order.placed"]
 
@@ -349,13 +351,13 @@ def test_the_place_and_not_the_holder_stays_the_site_of_the_order() -> None:
 )
 def test_a_wish_that_cannot_be_served_is_refused_with_the_field(item: known.Item, wish: domain.Wish, path: str) -> None:
     with pytest.raises(Invalid) as refused:
-        Order.place("o1", item, a_place(), a_chain(), wish, [], DEADLINES, MORNING)
+        Order.place("o1", item, a_place(), a_chain(), wish, NOBODY, DEADLINES, MORNING)
     assert [field["path"] for field in refused.value.extra["fields"]] == [path]
 
 
 def test_a_place_where_nobody_works_yet_takes_no_orders() -> None:
     with pytest.raises(Invalid):
-        Order.place("o1", an_item(), a_place(), [], a_wish(), [], DEADLINES, MORNING)
+        Order.place("o1", an_item(), a_place(), [], a_wish(), NOBODY, DEADLINES, MORNING)
 
 
 # -- offers ---------------------------------------------------------------------------------------------
@@ -364,27 +366,30 @@ def test_a_place_where_nobody_works_yet_takes_no_orders() -> None:
 def test_the_first_acceptance_wins_and_the_other_offers_lapse() -> None:
     first, second = a_team("first"), a_team("second")
     order = a_placed_order(teams=[first, second])
-    assert order.accept(leader_of(first), first, ["first-member"], MORNING) == [
+    assert order.accept(leader_of(first), first, ["first-member"], NOBODY, MORNING) == [
         facts.OrderAccepted(order_id="o1", site=VILLAGE, tier=Tier.STATION, team_id="first")
     ]
     assert order.volunteers == ["first-member"]
-    assert [offer.state for offer in order.offers] == [OfferState.ACCEPTED, OfferState.LAPSED]
+    assert {offer.team: offer.state for offer in order.offers} == {
+        "first": OfferState.ACCEPTED,
+        "second": OfferState.LAPSED,
+    }
     with pytest.raises(AlreadyAccepted, match="其他队伍"):
-        order.accept(leader_of(second), second, [], MORNING)
+        order.accept(leader_of(second), second, [], NOBODY, MORNING)
     assert order.accepted_by == "first"
 
 
 def test_a_team_that_accepts_again_is_told_that_it_has_the_order() -> None:
     order = an_order(S.ACCEPTED)
     with pytest.raises(AlreadyAccepted, match="您的队伍已经接了这一单"):
-        order.accept(leader_of(a_team()), a_team(), [], MORNING)
+        order.accept(leader_of(a_team()), a_team(), [], NOBODY, MORNING)
     assert order.accepted_by == a_team().id
 
 
 def test_only_members_can_be_sent() -> None:
     order = an_order(S.OFFERED)
     with pytest.raises(Invalid):
-        order.accept(leader_of(a_team()), a_team(), ["stranger"], MORNING)
+        order.accept(leader_of(a_team()), a_team(), ["stranger"], NOBODY, MORNING)
     assert order.state is S.OFFERED
     assert order.offers[0].state is OfferState.OPEN
 
@@ -392,7 +397,7 @@ def test_only_members_can_be_sent() -> None:
 def test_a_team_without_an_open_offer_cannot_accept_or_decline() -> None:
     order, stranger = an_order(S.OFFERED), a_team("stranger")
     with pytest.raises(Conflict):
-        order.accept(leader_of(stranger), stranger, [], MORNING)
+        order.accept(leader_of(stranger), stranger, [], NOBODY, MORNING)
     with pytest.raises(Conflict):
         order.decline(leader_of(stranger), stranger, "没有时间", MORNING)
 
@@ -401,11 +406,10 @@ def test_a_team_that_declined_is_not_offered_the_order_again() -> None:
     team = a_team()
     order = an_order(S.OFFERED)
     order.decline(leader_of(team), team, "没有时间", MORNING)
-    assert domain.fitting(order, [team]) == []
     with pytest.raises(Conflict):
-        order.offer(staff_of(VILLAGE), [team], MORNING)
+        order.offer(staff_of(VILLAGE), None, None, Known([team]), MORNING)
     with pytest.raises(Conflict):
-        order.accept(leader_of(team), team, [], MORNING)
+        order.accept(leader_of(team), team, [], NOBODY, MORNING)
 
 
 def test_declining_costs_nothing_and_the_deadline_runs_on() -> None:
@@ -418,8 +422,8 @@ def test_declining_costs_nothing_and_the_deadline_runs_on() -> None:
 def test_a_team_is_offered_the_same_order_once() -> None:
     order = an_order(S.OFFERED)
     with pytest.raises(Conflict):
-        order.offer(staff_of(VILLAGE), [a_team()], MORNING)
-    order.offer(staff_of(VILLAGE), [a_team(), a_team("new")], MORNING)
+        order.offer(staff_of(VILLAGE), None, None, Known([a_team()]), MORNING)
+    order.offer(staff_of(VILLAGE), None, None, Known([a_team(), a_team("new")]), MORNING)
     assert [offer.team for offer in order.offers] == ["t1", "new"]
 
 
@@ -427,7 +431,7 @@ def test_a_withdrawal_opens_the_lapsed_offers_again_and_keeps_the_deadline() -> 
     team, other, declined = a_team("team"), a_team("other"), a_team("declined")
     order = a_placed_order(teams=[team, other, declined])
     order.decline(leader_of(declined), declined, "没有时间", MORNING)
-    order.accept(leader_of(team), team, [], MORNING + MINUTE)
+    order.accept(leader_of(team), team, [], NOBODY, MORNING + MINUTE)
     assert order.due_at is None
     events = order.withdraw(leader_of(team), team, "有人病了", MORNING + 2 * MINUTE)
     assert order.due_at == MORNING + HOUR
@@ -440,13 +444,13 @@ def test_a_withdrawal_opens_the_lapsed_offers_again_and_keeps_the_deadline() -> 
         facts.OrderWithdrawn(order_id="o1", site=VILLAGE, tier=Tier.STATION, team_id="team", due_at=MORNING + HOUR),
         facts.OrderOffered(order_id="o1", site=VILLAGE, tier=Tier.STATION, team_ids=["other"]),
     ]
-    order.accept(leader_of(other), other, [], MORNING + 3 * MINUTE)
+    order.accept(leader_of(other), other, [], NOBODY, MORNING + 3 * MINUTE)
 
 
 def test_a_withdrawal_does_not_open_the_offers_of_the_tier_below() -> None:
     order, team = an_order(S.OFFERED), a_team("t2", Tier.INSTITUTE)
-    order.escalate(staff_of(VILLAGE), "本站做不了", [team], DEADLINES, MORNING)
-    order.accept(leader_of(team), team, [], MORNING)
+    order.escalate(staff_of(VILLAGE), "本站做不了", Known([team]), DEADLINES, MORNING)
+    order.accept(leader_of(team), team, [], NOBODY, MORNING)
     order.withdraw(leader_of(team), team, "有人病了", MORNING)
     assert order.state is S.PLACED
     assert order.holder == Holder("site", TOWNSHIP)
@@ -458,7 +462,7 @@ def test_a_withdrawal_does_not_open_the_offers_of_the_tier_below() -> None:
 def test_a_withdrawal_after_the_deadline_lets_the_order_climb_at_once() -> None:
     order, team = an_order(S.ACCEPTED), a_team()
     order.withdraw(leader_of(team), team, "有人病了", MORNING + 2 * HOUR)
-    assert order.move_when_due([], DEADLINES, MORNING + 2 * HOUR)
+    assert order.move_when_due(NOBODY, DEADLINES, MORNING + 2 * HOUR)
     assert order.tier is Tier.INSTITUTE
 
 
@@ -480,7 +484,7 @@ def test_a_cancelled_order_is_nobodys_any_more() -> None:
     assert order.offers[0].state is OfferState.LAPSED
     assert not permissions.reads_in_clear(leader_of(team), order, [team])
     with pytest.raises(IllegalTransition):
-        order.accept(leader_of(team), team, [], MORNING)
+        order.accept(leader_of(team), team, [], NOBODY, MORNING)
 
 
 # -- climbing -------------------------------------------------------------------------------------------
@@ -490,7 +494,7 @@ def test_the_order_climbs_station_institute_center_and_is_unmet_only_above_the_c
     order = a_placed_order()
     seen = []
     for hour in range(1, 6):
-        events = order.move_when_due([], DEADLINES, MORNING + hour * HOUR)
+        events = order.move_when_due(NOBODY, DEADLINES, MORNING + hour * HOUR)
         seen.append((order.tier, order.state, [event.fact for event in events]))
     assert seen == [
         (Tier.INSTITUTE, S.PLACED, ["order.escalated"]),
@@ -504,7 +508,7 @@ def test_the_order_climbs_station_institute_center_and_is_unmet_only_above_the_c
 
 def test_an_escalation_and_the_offers_of_the_new_tier_are_one_transition() -> None:
     order, team = an_order(S.OFFERED), a_team("t2", Tier.INSTITUTE)
-    events = order.escalate(staff_of(VILLAGE), "本站做不了", [team, a_team("t3")], DEADLINES, MORNING + MINUTE)
+    events = order.escalate(staff_of(VILLAGE), "本站做不了", Known([team, a_team("t3")]), DEADLINES, MORNING + MINUTE)
     assert events == [
         facts.OrderEscalated(
             order_id="o1", site=VILLAGE, tier=Tier.INSTITUTE, from_tier=Tier.STATION, from_site=VILLAGE,
@@ -519,52 +523,52 @@ def test_an_escalation_and_the_offers_of_the_new_tier_are_one_transition() -> No
 
 def test_a_team_of_the_tier_below_comes_too_late_after_the_escalation() -> None:
     order, team = an_order(S.OFFERED), a_team()
-    order.move_when_due([], DEADLINES, MORNING + HOUR)
+    order.move_when_due(NOBODY, DEADLINES, MORNING + HOUR)
     with pytest.raises(Conflict):
-        order.accept(leader_of(team), team, [], MORNING + HOUR)
+        order.accept(leader_of(team), team, [], NOBODY, MORNING + HOUR)
 
 
 def test_a_timer_that_fires_early_twice_or_late_moves_the_order_once_per_hop() -> None:
     order = a_placed_order()
-    assert order.move_when_due([], DEADLINES, MORNING + HOUR - timedelta(microseconds=1)) == []
-    assert order.move_when_due([], DEADLINES, MORNING + 5 * HOUR) != []
-    assert order.move_when_due([], DEADLINES, MORNING + 5 * HOUR) == []
+    assert order.move_when_due(NOBODY, DEADLINES, MORNING + HOUR - timedelta(microseconds=1)) == []
+    assert order.move_when_due(NOBODY, DEADLINES, MORNING + 5 * HOUR) != []
+    assert order.move_when_due(NOBODY, DEADLINES, MORNING + 5 * HOUR) == []
     assert order.tier is Tier.INSTITUTE
     assert order.due_at == MORNING + 6 * HOUR
 
 
 def test_what_the_clock_has_given_up_nobody_escalates_by_hand() -> None:
     order = a_placed_order(chain=a_chain(tiers=[Tier.CENTER]))
-    order.move_when_due([], DEADLINES, MORNING + HOUR)
+    order.move_when_due(NOBODY, DEADLINES, MORNING + HOUR)
     with pytest.raises(IllegalTransition):
-        order.escalate(staff_of(COUNTY), "", [], DEADLINES, MORNING + HOUR)
+        order.escalate(staff_of(COUNTY), "", NOBODY, DEADLINES, MORNING + HOUR)
 
 
 def test_the_clock_leaves_an_accepted_order_alone() -> None:
     order = an_order(S.ACCEPTED)
-    assert order.move_when_due([], DEADLINES, MORNING + 100 * HOUR) == []
+    assert order.move_when_due(NOBODY, DEADLINES, MORNING + 100 * HOUR) == []
 
 
 def test_unmet_tells_the_center_and_the_category() -> None:
     order = a_placed_order(chain=a_chain(tiers=[Tier.CENTER]))
-    assert order.escalate(staff_of(COUNTY), "没有队伍", [], DEADLINES, MORNING) == [
+    assert order.escalate(staff_of(COUNTY), "没有队伍", NOBODY, DEADLINES, MORNING) == [
         facts.OrderUnmet(order_id="o1", site=VILLAGE, tier=Tier.CENTER, category=Category.COMMUNITY, center=COUNTY)
     ]
 
 
 def test_an_unmet_order_is_still_accepted_by_a_team_that_was_asked() -> None:
     order, team = an_order(S.UNMET), a_team(tier=Tier.CENTER)
-    order.accept(leader_of(team), team, [], MORNING)
+    order.accept(leader_of(team), team, [], NOBODY, MORNING)
     assert order.holder == Holder("team", "t1")
 
 
 def test_an_unmet_order_is_offered_anew_to_who_did_not_answer_but_not_to_who_declined() -> None:
     order, team, declined = an_order(S.UNMET), a_team(tier=Tier.CENTER), a_team("declined", Tier.CENTER)
-    order.offer(staff_of(COUNTY), [declined], MORNING)
+    order.offer(staff_of(COUNTY), None, None, Known([declined]), MORNING)
     order.decline(leader_of(declined), declined, "没有时间", MORNING)
-    fit = domain.fitting(order, [team, declined])
-    assert fit == [team]
-    assert order.offer(staff_of(COUNTY), fit, MORNING) == [
+    known = Known([team, declined])
+
+    assert order.offer(staff_of(COUNTY), None, None, known, MORNING) == [
         facts.OrderOffered(order_id="o1", site=VILLAGE, tier=Tier.CENTER, team_ids=["t1"])
     ]
     assert [offer.team for offer in order.offers] == ["t1", "declined"]
@@ -572,7 +576,7 @@ def test_an_unmet_order_is_offered_anew_to_who_did_not_answer_but_not_to_who_dec
 
 def test_a_team_that_gives_an_unmet_order_back_leaves_it_unmet() -> None:
     order, team = an_order(S.UNMET), a_team(tier=Tier.CENTER)
-    order.accept(leader_of(team), team, [], MORNING)
+    order.accept(leader_of(team), team, [], NOBODY, MORNING)
     events = order.withdraw(leader_of(team), team, "有人病了", MORNING)
     assert order.state is S.UNMET
     assert order.holder == Holder("site", COUNTY)
@@ -601,12 +605,12 @@ def test_the_completed_order_tells_the_service_record() -> None:
 
 def test_a_silent_resident_gives_the_default_rating_marked_system_after_the_silence() -> None:
     order = an_order(S.COMPLETED)
-    assert order.move_when_due([], DEADLINES, MORNING + WEEK - MINUTE) == []
-    assert order.move_when_due([], DEADLINES, MORNING + WEEK) == [
+    assert order.move_when_due(NOBODY, DEADLINES, MORNING + WEEK - MINUTE) == []
+    assert order.move_when_due(NOBODY, DEADLINES, MORNING + WEEK) == [
         facts.OrderRated(order_id="o1", site=VILLAGE, tier=Tier.STATION, score=5, by="system")
     ]
     assert order.timeline[-1].actor == SYSTEM.id
-    assert order.move_when_due([], DEADLINES, MORNING + 2 * WEEK) == []
+    assert order.move_when_due(NOBODY, DEADLINES, MORNING + 2 * WEEK) == []
 
 
 def test_the_residents_own_rating_is_marked_so() -> None:
@@ -620,20 +624,20 @@ def test_the_residents_own_rating_is_marked_so() -> None:
 def test_a_reopened_order_is_a_new_cycle_with_the_same_id_for_everybody() -> None:
     order = an_order(S.CLOSED)
     before, team = deepcopy(order), a_team()
-    again, events = order.reopen(a_resident(), "没理好", [team], DEADLINES, MORNING + HOUR)
+    again, events = order.reopen(a_resident(), "没理好", Known([team]), DEADLINES, MORNING + HOUR)
     assert order == before
     assert (again.id, again.cycle, again.reopens, again.state) == ("o1.2", 2, "o1", S.OFFERED)
     assert [event.fact for event in events] == ["order.placed", "order.reopened", "order.offered"]
     assert [entry.event for entry in again.timeline] == ["placed", "reopened", "offered"]
     assert again.due_at == MORNING + 2 * HOUR
     assert (again.resident_id, again.address) == (order.resident_id, order.address)
-    assert order.reopen(staff_of(VILLAGE), "没理好", [], DEADLINES, MORNING + HOUR)[0].id == "o1.2"
+    assert order.reopen(staff_of(VILLAGE), "没理好", NOBODY, DEADLINES, MORNING + HOUR)[0].id == "o1.2"
 
 
 def test_the_third_cycle_follows_the_second() -> None:
     order = an_order(S.CLOSED)
     order.id, order.cycle = "o1.2", 2
-    again, _ = order.reopen(a_resident(), "没理好", [], DEADLINES, MORNING)
+    again, _ = order.reopen(a_resident(), "没理好", NOBODY, DEADLINES, MORNING)
     assert (again.id, again.cycle, again.reopens) == ("o1.3", 3, "o1.2")
 
 
@@ -641,7 +645,7 @@ def test_a_reopened_order_starts_at_its_first_seat_and_asks_also_who_declined() 
     order, team = an_order(S.RATED), a_team()
     order.tier = Tier.INSTITUTE
     order.offers[0].state = OfferState.DECLINED
-    again, _ = order.reopen(a_resident(), "没理好", [team], DEADLINES, MORNING)
+    again, _ = order.reopen(a_resident(), "没理好", Known([team]), DEADLINES, MORNING)
     assert again.tier is Tier.STATION
     assert [offer.team for offer in again.offers] == ["t1"]
 
@@ -819,7 +823,7 @@ def test_each_may_do_what_is_theirs(actor: object, commands: set[str]) -> None:
 
 def test_after_an_escalation_the_institute_decides_and_the_station_keeps_seeing() -> None:
     order = an_order(S.OFFERED)
-    order.escalate(staff_of(VILLAGE), "本站做不了", [], DEADLINES, MORNING)
+    order.escalate(staff_of(VILLAGE), "本站做不了", NOBODY, DEADLINES, MORNING)
     permissions.permit("offer", staff_of(TOWNSHIP), order, [])
     with pytest.raises(Forbidden):
         permissions.permit("offer", staff_of(VILLAGE), order, [])
@@ -843,7 +847,7 @@ def test_a_team_reads_with_its_offer_and_in_clear_only_after_its_acceptance() ->
     order = a_placed_order(teams=[first, second])
     assert permissions.may_read(leader_of(first), order, [first])
     assert not permissions.reads_in_clear(leader_of(first), order, [first])
-    order.accept(leader_of(first), first, [], MORNING)
+    order.accept(leader_of(first), first, [], NOBODY, MORNING)
     assert permissions.reads_in_clear(leader_of(first), order, [first])
     assert permissions.may_read(leader_of(second), order, [second])
     assert not permissions.reads_in_clear(leader_of(second), order, [second])
@@ -862,7 +866,7 @@ def test_the_leader_speaks_for_the_team_and_a_member_does_not() -> None:
 def test_the_leader_of_two_teams_speaks_for_the_one_that_has_the_order() -> None:
     first, second = a_team("first"), a_team("second", leader_id="first-leader")
     order = a_placed_order(teams=[first, second])
-    order.accept(leader_of(first), second, [], MORNING)
+    order.accept(leader_of(first), second, [], NOBODY, MORNING)
     assert permissions.led_team(leader_of(first), order, [first, second]) == second
     assert permissions.led_team(leader_of(first), order, [first, second], "first") == first
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from services.chassis.messages import Event
 from services.contracts.errors import ServiceError
 from services.contracts.registry import Tier
-from services.dispatch.domain import Entry, OfferState, Order, Side, State, fitting
+from services.dispatch.domain import Entry, OfferState, Order, Side, State
 from services.dispatch.known import Team
 from tests.builders import (
     DEADLINES,
@@ -20,6 +20,7 @@ from tests.builders import (
     MINUTE,
     MORNING,
     WEEK,
+    Known,
     a_chain,
     a_message,
     a_place,
@@ -34,6 +35,7 @@ from tests.builders import (
 
 TIERS = [Tier.STATION, Tier.INSTITUTE, Tier.CENTER]
 TEAMS = {f"{tier}-{n}": a_team(f"{tier}-{n}", tier) for tier in TIERS for n in (1, 2)}
+KNOWN = Known(TEAMS.values())
 FINAL = {State.CLOSED, State.REJECTED, State.CANCELLED}
 WITH_TEAM = {State.ACCEPTED, State.IN_SERVICE, State.COMPLETED, State.RATED, State.CLOSED}
 HELD_BY_TEAM = {State.ACCEPTED, State.IN_SERVICE, State.COMPLETED}
@@ -58,11 +60,11 @@ class LifeOfAnOrder(RuleBasedStateMachine):
         for seat, auto in zip(self.chain, autos, strict=False):
             seat.auto_offer = auto
         item, wish = an_item(), a_wish(urgent=urgent)
-        self.order, events = Order.place("o1", item, a_place(), self.chain, wish, TEAMS.values(), DEADLINES, self.now)
+        self.order, events = Order.place("o1", item, a_place(), self.chain, wish, KNOWN, DEADLINES, self.now)
         self.tiers, self.told = [self.order.tier], [event.fact for event in events]
         self.past: list[Entry] = []
         self.declined: set[str] = set()
-        self.last: Step = lambda order: order.move_when_due(TEAMS.values(), DEADLINES, self.now)
+        self.last: Step = lambda order: order.move_when_due(KNOWN, DEADLINES, self.now)
 
     def give(self, step: Step) -> None:
         """A command as a service gives it: refused without a trace, or done and told."""
@@ -89,7 +91,7 @@ class LifeOfAnOrder(RuleBasedStateMachine):
             self.now = max(self.now, self.order.due_at + late)
         before = deepcopy(self.order)
         for _ in range(times):
-            self.give(lambda order: order.move_when_due(TEAMS.values(), DEADLINES, self.now))
+            self.give(lambda order: order.move_when_due(KNOWN, DEADLINES, self.now))
         early = before.due_at is None or before.due_at > self.now
         assert len(self.order.timeline) > len(before.timeline) or early
         assert self.order == before or not early
@@ -103,7 +105,7 @@ class LifeOfAnOrder(RuleBasedStateMachine):
     @rule(name=any_team)
     def accept(self, name: str) -> None:
         team = TEAMS[name]
-        self.give(lambda order: order.accept(leader_of(team), team, [team.leader_id], self.now))
+        self.give(lambda order: order.accept(leader_of(team), team, [team.leader_id], KNOWN, self.now))
 
     @precondition(lambda machine: machine.open_offers())
     @rule(which=some.integers(0, 5))
@@ -126,17 +128,17 @@ class LifeOfAnOrder(RuleBasedStateMachine):
     @is_waiting
     @rule(names=some.lists(any_team, max_size=3, unique=True))
     def offer(self, names: list[str]) -> None:
-        teams = [TEAMS[name] for name in names]
-        self.give(lambda order: order.offer(staff_of(order.seat.site), fitting(order, teams), self.now))
+        wanted = names or None
+        self.give(lambda order: order.offer(staff_of(order.seat.site), wanted, None, KNOWN, self.now))
 
     @rule(name=any_team)
     def a_team_is_formed(self, name: str) -> None:
-        self.give(lambda order: order.look_again(TEAMS[name], self.now))
+        self.give(lambda order: order.look_again(TEAMS[name], KNOWN, self.now))
 
     @rule()
     def escalate(self) -> None:
         staff = staff_of(self.order.seat.site)
-        self.give(lambda order: order.escalate(staff, "本级做不了", TEAMS.values(), DEADLINES, self.now))
+        self.give(lambda order: order.escalate(staff, "本级做不了", KNOWN, DEADLINES, self.now))
 
     @is_taken
     @rule(name=mostly_the_team_that_has_it)
@@ -189,7 +191,7 @@ class LifeOfAnOrder(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         before = deepcopy(self.order)
-        again, _ = self.order.reopen(a_resident(), "没理好", TEAMS.values(), DEADLINES, self.now)
+        again, _ = self.order.reopen(a_resident(), "没理好", KNOWN, DEADLINES, self.now)
         assert self.order == before
         assert (again.cycle, again.reopens, again.accepted_by) == (before.cycle + 1, before.id, None)
 

@@ -1,0 +1,103 @@
+"""Finds whom an order could be offered to: loads for ``matching.py`` what it judges by, no more than it needs."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from services.contracts.dispatch import PublishRules
+from services.contracts.registry import OfferMode
+from services.dispatch.deadlines import is_working_day
+from services.dispatch.domain import Seat
+from services.dispatch.known import Team
+from services.dispatch.matching import (
+    History,
+    Match,
+    Need,
+    Persons,
+    RuleSet,
+    against_members,
+    distance,
+    match,
+)
+
+DEFAULT = Path(__file__).parent / "matching.json"
+EXPERIENCE = timedelta(days=365)
+WORKING_WEEK = 5  # days
+
+
+class Finder:
+    """A ``Matcher`` over the repositories of a unit of work."""
+
+    def __init__(self, uow: Any, now: datetime) -> None:
+        self._uow, self._now = uow, now
+        self._teams: dict[str, list[Team]] = {}
+
+    def only(self, team: Team) -> "Finder":
+        """What is asked concerns this team alone, which may be so new that no query finds it."""
+        self._teams[team.site] = [team]
+        return self
+
+    def prepare(self, seats: Iterable[Seat]) -> "Finder":
+        """Load for many orders at once, instead of for each: teams, their members, rules."""
+        seats = list(seats)
+        teams = self._load({site for seat in seats for site in (seat.site, *seat.sisters)})
+        self._uow.volunteers.find_many({member for team in teams for member in team.member_ids})
+        return self
+
+    def match(self, need: Need) -> Match:
+        teams = self._load(need.sites)
+        known = self._uow.volunteers.find_many({member for team in teams for member in team.member_ids})
+        rules = self._rules(need.county)
+        history = self._history(need, teams, rules)
+        return match(need, teams, known, history, self._distances(need), rules, is_holiday(need))
+
+    def persons(self, need: Need, team: Team) -> Persons:
+        return against_members(need, team, self._uow.volunteers.find_many(team.member_ids))
+
+    def _load(self, sites: Iterable[str]) -> list[Team]:
+        wanted = set(sites)
+        if missing := wanted - self._teams.keys():
+            self._teams |= {site: [] for site in missing}
+            for team in self._uow.teams.at(missing):
+                self._teams[team.site].append(team)
+        return [team for site in wanted for team in self._teams[site]]
+
+    def _rules(self, county: str) -> RuleSet:
+        book = self._uow.rules.find(county)
+        return (book and book.in_force(self._now)) or default_rules()
+
+    def _history(self, need: Need, teams: Iterable[Team], rules: RuleSet) -> History:
+        """Only where ranking or a rule depends on it, or somebody could have something else at that time."""
+        ids = [team.id for team in teams]
+        ranks = need.mode is OfferMode.WAVES
+        if not ids or not (ranks or rules.asks_for_history or need.start):
+            return History()
+        served: Mapping[str, int] = {}
+        if ranks or rules.asks_for_history:
+            served = self._uow.orders.served(ids, need.target_group, self._now - EXPERIENCE)
+        return History(self._uow.orders.tasks(ids), served)
+
+    def _distances(self, need: Need) -> dict[str, int]:
+        """Only of borrowed teams' sites: a site's own are near."""
+        others = need.sites - {need.site}
+        if not others:
+            return {}
+        places = self._uow.places.find_many({need.site, *others})
+        here = places[need.site].path if need.site in places else []
+        return {site: distance(here, places[site].path if site in places else []) for site in others}
+
+
+def is_holiday(need: Need) -> bool:
+    """A day off in the week: the availability of volunteers has its own slots for it."""
+    return need.day.weekday() < WORKING_WEEK and not is_working_day(need.day)
+
+
+@cache
+def default_rules() -> RuleSet:
+    """Of a county that has published none. Raise ``ValueError`` when the file is not right."""
+    told = json.loads(DEFAULT.read_text())
+    given = PublishRules(**{part: told[part] for part in ("block", "approve", "weights", "wave")})
+    return RuleSet.of(given, told["version"], datetime.fromisoformat(told["from"]), by="")
