@@ -267,7 +267,8 @@ class Order:
     def is_in_reach(self, team: Team) -> bool:
         """Whether the order lies, or lay until somebody took it, in a pool that the team claims from."""
         seat = self.seat
-        return self.pool and team.site in (seat.site, *seat.sisters) and self.category in team.categories
+        near = self.pool and team.active and team.site in (seat.site, *seat.sisters)
+        return near and self.category in team.categories
 
     def need(self, now: datetime) -> Need:
         """A team is asked once; anew only while the order is unmet and the team has not answered."""
@@ -404,10 +405,10 @@ class Order:
             lapsed.state = OfferState.OPEN
         self._move(State.OFFERED if again or self.pool else State.PLACED, Holder("site", self.seat.site))
         self.due_at = self.tier_due_at
-        if self.seat.auto_offer and self.seat.mode is OfferMode.WAVES:
-            self.wave_at = now
         if self.due_at is None and self.seconds_left is None:  # it had been given up before the team took it
             self._move(State.UNMET, self.holder)
+        elif self.seat.auto_offer and self.seat.mode is OfferMode.WAVES:
+            self.wave_at = now
         self._note("withdrawn", actor.id, now, reason)
         events: list[Event] = [facts.OrderWithdrawn(**self._where(), team_id=team.id, due_at=self.due_at)]
         if again:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -10,8 +11,9 @@ from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from services.chassis.messages import Event
+from services.contracts.dispatch import Wave
 from services.contracts.errors import ServiceError
-from services.contracts.registry import Tier
+from services.contracts.registry import OfferMode, Tier
 from services.dispatch.domain import Entry, OfferState, Order, Side, State
 from services.dispatch.known import Team
 from tests.builders import (
@@ -19,6 +21,7 @@ from tests.builders import (
     HOUR,
     MINUTE,
     MORNING,
+    RULES,
     WEEK,
     Known,
     a_chain,
@@ -35,7 +38,7 @@ from tests.builders import (
 
 TIERS = [Tier.STATION, Tier.INSTITUTE, Tier.CENTER]
 TEAMS = {f"{tier}-{n}": a_team(f"{tier}-{n}", tier) for tier in TIERS for n in (1, 2)}
-KNOWN = Known(TEAMS.values())
+KNOWN = Known(TEAMS.values(), rules=replace(RULES, wave=Wave(size=1, minutes=10)))
 FINAL = {State.CLOSED, State.REJECTED, State.CANCELLED}
 WITH_TEAM = {State.ACCEPTED, State.IN_SERVICE, State.COMPLETED, State.RATED, State.CLOSED}
 HELD_BY_TEAM = {State.ACCEPTED, State.IN_SERVICE, State.COMPLETED}
@@ -52,13 +55,15 @@ class LifeOfAnOrder(RuleBasedStateMachine):
     order: Order
 
     @initialize(
-        autos=some.lists(some.booleans(), min_size=3, max_size=3), lowest=some.integers(0, 2), urgent=some.booleans()
-    )
-    def place(self, autos: list[bool], lowest: int, urgent: bool) -> None:
+        ways=some.lists(some.none() | some.sampled_from(OfferMode), min_size=3, max_size=3),
+        lowest=some.integers(0, 2), urgent=some.booleans(),
+    )  # fmt: skip
+    def place(self, ways: list[OfferMode | None], lowest: int, urgent: bool) -> None:
+        """Each seat offers in some way, or by hand (None)."""
         self.now = MORNING
         self.chain = a_chain()[lowest:]
-        for seat, auto in zip(self.chain, autos, strict=False):
-            seat.auto_offer = auto
+        for seat, way in zip(self.chain, ways, strict=False):
+            seat.auto_offer, seat.mode = way is not None, way or OfferMode.FAN_OUT
         item, wish = an_item(), a_wish(urgent=urgent)
         self.order, events = Order.place("o1", item, a_place(), self.chain, wish, KNOWN, DEADLINES, self.now)
         self.tiers, self.told = [self.order.tier], [event.fact for event in events]
@@ -95,6 +100,14 @@ class LifeOfAnOrder(RuleBasedStateMachine):
         early = before.due_at is None or before.due_at > self.now
         assert len(self.order.timeline) > len(before.timeline) or early
         assert self.order == before or not early
+
+    @precondition(lambda machine: machine.order.wave_at is not None)
+    @rule(late=some.sampled_from([timedelta(seconds=-1), timedelta(0), 3 * HOUR]))
+    def the_next_wave_is_due(self, late: timedelta) -> None:
+        self.now = max(self.now, self.order.wave_at + late)
+        early, before = self.order.wave_at > self.now, len(self.order.offers)
+        self.give(lambda order: order.offer_next(KNOWN, self.now))
+        assert len(self.order.offers) <= before + (not early)
 
     @rule()
     def the_same_comes_twice(self) -> None:
@@ -258,6 +271,21 @@ class LifeOfAnOrder(RuleBasedStateMachine):
         assert all(one.time <= other.time for one, other in pairwise(timeline))
         assert ["order." + entry.event for entry in timeline] == self.told
         self.past = deepcopy(timeline)
+
+    @invariant()
+    def whoever_was_asked_was_decided_on(self) -> None:
+        chosen = {team for decision in self.order.decisions for team in decision.chosen}
+        assert chosen == {offer.team for offer in self.order.offers}
+        for decision in self.order.decisions:
+            assert set(decision.chosen) <= {candidate.team for candidate in decision.candidates}
+
+    @invariant()
+    def it_waits_for_a_wave_or_in_a_pool_only_where_the_site_does_so(self) -> None:
+        seat = self.order.seat
+        assert not self.order.pool or (seat.auto_offer and seat.mode is OfferMode.POOL)
+        if self.order.wave_at is not None:
+            assert seat.auto_offer and seat.mode is OfferMode.WAVES
+            assert self.order.state in (State.PLACED, State.OFFERED)
 
     @invariant()
     def what_is_possible_is_what_the_state_allows(self) -> None:

@@ -482,6 +482,17 @@ def test_waves_go_on_when_a_team_gives_the_order_back() -> None:
     assert asked(order) == {"t0", "t1"} and order.state is State.OFFERED
 
 
+def test_no_wave_follows_an_order_that_had_been_given_up_before_a_team_gave_it_back() -> None:
+    team = a_team(tier=Tier.CENTER)
+    known = Known([team], rules=a_rule_set(wave=Wave(size=1)))
+    chain = [Seat(COUNTY, Tier.CENTER, True, mode=OfferMode.WAVES)]
+    order, _ = Order.place("o1", an_item(), a_place(), chain, a_wish(), known, DEADLINES, MORNING)
+    order.escalate(staff_of(COUNTY), "没有队伍", known, DEADLINES, MORNING)
+    order.accept(leader_of(team), team, [], known, MORNING)
+    order.withdraw(leader_of(team), team, "队员生病", MORNING)
+    assert (order.state, order.wave_at) == (State.UNMET, None)
+
+
 def test_from_the_pool_any_fitting_team_may_take_it_and_nobody_else() -> None:
     fitting, other = a_team(), a_team("other", categories=[Category.LAW])
     known = Known([fitting, other])
