@@ -28,7 +28,7 @@ from tests.support.processes import eventually
 ROOT = Path(__file__).parents[2]
 CHINA = ZoneInfo("Asia/Shanghai")
 SERVICES = ("registry", "dispatch", "activities", "points")
-READY = 60.0  # seconds
+READY = 120.0  # seconds
 STOP = 15.0  # seconds
 PATIENCE = 45.0
 """Seconds that one request may be repeated for, restarts included."""
