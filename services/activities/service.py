@@ -70,11 +70,11 @@ class ActivitiesService:
                 self.uow.timesheets.save(timesheet, *recorded)
 
     def _timesheet(self, segment: Any) -> Timesheet:
-        found: Timesheet | None = self.uow.timesheets.find(Timesheet.key(segment.volunteer_id, segment.start))
-        if found is None:
-            found = Timesheet.begin(segment.volunteer_id, segment.start)
-            self.uow.timesheets.track_new(found)
-        return found
+        volunteer, start = segment.volunteer_id, segment.start
+        timesheet: Timesheet = self.uow.timesheets.find_or_new(
+            Timesheet.key(volunteer, start), lambda: Timesheet.begin(volunteer, start)
+        )
+        return timesheet
 
 
 def hours_view(record: Record) -> dict[str, Any]:

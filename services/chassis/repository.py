@@ -1,7 +1,7 @@
 """Repositories: aggregates by id, kept as one document each, with their unsent events inside."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -122,6 +122,14 @@ class Repository(Generic[A]):
         found = self.find(id)
         if found is None:
             raise NotFound()
+        return found
+
+    def find_or_new(self, id: str, begin: Callable[[], A]) -> A:
+        """Where nothing yet is as good as an empty one: it is inserted if it is saved later."""
+        found = self.find(id)
+        if found is None:
+            found = begin()
+            self.track_new(found)
         return found
 
     def find_many(self, ids: Iterable[str]) -> dict[str, A]:

@@ -87,6 +87,11 @@ class Seat:
     mode: OfferMode = OfferMode.FAN_OUT
     sisters: list[str] = field(default_factory=list)
 
+    @property
+    def sites(self) -> frozenset[str]:
+        """Whose teams may be asked: its own, and those that it may borrow from."""
+        return frozenset({self.site, *self.sisters})
+
 
 @dataclass
 class Holder:
@@ -266,8 +271,7 @@ class Order:
 
     def is_in_reach(self, team: Team) -> bool:
         """Whether the order lies, or lay until somebody took it, in a pool that the team claims from."""
-        seat = self.seat
-        near = self.pool and team.active and team.site in (seat.site, *seat.sisters)
+        near = self.pool and team.active and team.site in self.seat.sites
         return near and self.category in team.categories
 
     def need(self, now: datetime) -> Need:
@@ -276,7 +280,7 @@ class Order:
         asked = {o.team for o in self.offers if not (unmet and o.state is OfferState.OPEN)}
         return Need(
             order_id=self.id, site=seat.site, county=self.chain[-1].site, tier=seat.tier,
-            sites=frozenset({seat.site, *seat.sisters}), category=self.category, target_group=self.target_group,
+            sites=seat.sites, category=self.category, target_group=self.target_group,
             urgent=self.urgent, skills=self.skills, qualifications=self.qualifications, risk=self.risk, mode=seat.mode,
             day=(self.preferred_from or now).astimezone(CHINA).date(), start=self.preferred_from, end=self.preferred_to,
             declined={o.team for o in self.offers if o.state is OfferState.DECLINED}, asked=asked,

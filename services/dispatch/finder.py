@@ -11,12 +11,13 @@ from services.contracts.dispatch import PublishRules
 from services.contracts.registry import OfferMode
 from services.dispatch.deadlines import is_working_day
 from services.dispatch.domain import Seat
-from services.dispatch.known import Team
+from services.dispatch.known import Team, Volunteer
 from services.dispatch.matching import (
     History,
     Match,
     Need,
     Persons,
+    RuleBook,
     RuleSet,
     against_members,
     distance,
@@ -34,6 +35,8 @@ class Finder:
     def __init__(self, uow: Any, now: datetime) -> None:
         self._uow, self._now = uow, now
         self._teams: dict[str, list[Team]] = {}
+        self._volunteers: dict[str, Volunteer | None] = {}
+        self._rules: dict[str, RuleSet] = {}
 
     def only(self, team: Team) -> "Finder":
         """What is asked concerns this team alone, which may be so new that no query finds it."""
@@ -41,21 +44,18 @@ class Finder:
         return self
 
     def prepare(self, seats: Iterable[Seat]) -> "Finder":
-        """Load for many orders at once, instead of for each: teams, their members, rules."""
-        seats = list(seats)
-        teams = self._load({site for seat in seats for site in (seat.site, *seat.sisters)})
-        self._uow.volunteers.find_many({member for team in teams for member in team.member_ids})
+        """Load for many orders at once, instead of for each: teams and their members."""
+        self._members(self._load(site for seat in seats for site in seat.sites))
         return self
 
     def match(self, need: Need) -> Match:
         teams = self._load(need.sites)
-        known = self._uow.volunteers.find_many({member for team in teams for member in team.member_ids})
-        rules = self._rules(need.county)
+        rules = self._rules_of(need.county)
         history = self._history(need, teams, rules)
-        return match(need, teams, known, history, self._distances(need), rules, is_holiday(need))
+        return match(need, teams, self._members(teams), history, self._distances(need), rules, is_holiday(need))
 
     def persons(self, need: Need, team: Team) -> Persons:
-        return against_members(need, team, self._uow.volunteers.find_many(team.member_ids))
+        return against_members(need, team, self._members([team]))
 
     def _load(self, sites: Iterable[str]) -> list[Team]:
         wanted = set(sites)
@@ -65,9 +65,17 @@ class Finder:
                 self._teams[team.site].append(team)
         return [team for site in wanted for team in self._teams[site]]
 
-    def _rules(self, county: str) -> RuleSet:
-        book = self._uow.rules.find(county)
-        return (book and book.in_force(self._now)) or default_rules()
+    def _members(self, teams: Iterable[Team]) -> dict[str, Volunteer]:
+        """Those that are known; who is not is asked for once."""
+        wanted = {member for team in teams for member in team.member_ids}
+        if missing := wanted - self._volunteers.keys():
+            self._volunteers |= dict.fromkeys(missing) | self._uow.volunteers.find_many(missing)
+        return {id: known for id in wanted if (known := self._volunteers[id]) is not None}
+
+    def _rules_of(self, county: str) -> RuleSet:
+        if county not in self._rules:
+            self._rules[county] = rules_in_force(self._uow.rules.find(county), self._now)
+        return self._rules[county]
 
     def _history(self, need: Need, teams: Iterable[Team], rules: RuleSet) -> History:
         """Only where ranking or a rule depends on it, or somebody could have something else at that time."""
@@ -93,6 +101,10 @@ class Finder:
 def is_holiday(need: Need) -> bool:
     """A day off in the week: the availability of volunteers has its own slots for it."""
     return need.day.weekday() < WORKING_WEEK and not is_working_day(need.day)
+
+
+def rules_in_force(book: RuleBook | None, now: datetime) -> RuleSet:
+    return (book and book.in_force(now)) or default_rules()
 
 
 @cache

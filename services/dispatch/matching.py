@@ -64,6 +64,11 @@ WORDS: Mapping[str, str] = {
 }  # fmt: skip
 
 
+def in_words(rule: str, words: Mapping[str, str]) -> str:
+    """What people read of a hindrance, or of one of the county's rules, of which ``words`` are told."""
+    return words.get(rule) or WORDS.get(rule, rule)
+
+
 class Verdict(StrEnum):
     APPROVED = "approved"
     UNDECIDED = "undecided"
@@ -260,7 +265,7 @@ class Match:
 
     def tell(self, candidate: Candidate) -> str:
         """Why it is blocked, in words."""
-        said = [self.rules.words.get(rule) or WORDS.get(rule, rule) for rule in candidate.rules]
+        said = [in_words(rule, self.rules.words) for rule in candidate.rules]
         said += [WORDS[why] for why in candidate.members if Why.NOBODY in candidate.rules]
         return "；".join(said)
 

@@ -142,8 +142,4 @@ class Rules(Repository[RuleBook]):
 
     def of(self, county: str) -> RuleBook:
         """None published yet is an empty book."""
-        known = self.find(county)
-        if known is None:
-            known = RuleBook(county)
-            self.track_new(known)
-        return known
+        return self.find_or_new(county, lambda: RuleBook(county))

@@ -45,7 +45,7 @@ from services.contracts.registry import (
 from services.dispatch import domain, known, permissions
 from services.dispatch.deadlines import table
 from services.dispatch.domain import Message, Order, Segment, Side, Wish
-from services.dispatch.finder import Finder, default_rules
+from services.dispatch.finder import Finder, default_rules, rules_in_force
 from services.dispatch.known import Place, Team
 from services.dispatch.matching import RuleBook
 from services.dispatch.repository import Items, Messages, Orders, Places, Residents, Rules, Teams, Volunteers
@@ -247,8 +247,8 @@ class DispatchService:
         """Newest first."""
         book = self._rule_book(actor, code)
         page, following = slice_page(book.sets[::-1], limit, cursor)
-        in_force = book.in_force(now()) or default_rules()
-        return {"in_force": rules_view(in_force), "items": [rules_view(rules) for rules in page], "next": following}
+        in_force = rules_view(rules_in_force(book, now()))
+        return {"in_force": in_force, "items": [rules_view(rules) for rules in page], "next": following}
 
     @query
     def rules(self, actor: Actor, code: str, version: str) -> dict[str, Any]:

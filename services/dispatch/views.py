@@ -7,7 +7,7 @@ from services.contracts.actor import Actor
 from services.contracts.privacy import mask
 from services.dispatch.domain import Entry, Message, Order
 from services.dispatch.known import Team
-from services.dispatch.matching import WORDS, Candidate, Decision, RuleSet
+from services.dispatch.matching import Candidate, Decision, RuleSet, in_words
 from services.dispatch.permissions import reads_in_clear
 
 
@@ -99,8 +99,8 @@ def _candidate(candidate: Candidate, words: Mapping[str, str]) -> dict[str, Any]
     return {
         "team": candidate.team,
         "verdict": candidate.verdict,
-        "why": [{"code": rule, "text": words.get(rule) or WORDS.get(rule, rule)} for rule in candidate.rules],
-        "members": [{"code": w, "text": WORDS[w], "count": n} for w, n in candidate.members.items()],
+        "why": [{"code": rule, "text": in_words(rule, words)} for rule in candidate.rules],
+        "members": [{"code": w, "text": in_words(w, words), "count": n} for w, n in candidate.members.items()],
         "fit": candidate.fit,
         "score": candidate.score,
         "values": candidate.values,

@@ -63,11 +63,8 @@ class PointsService:
         return {"items": [entry_view(transfer, account_id) for transfer in page.items], "next": page.next}
 
     def _account(self, id: str) -> Account:
-        found: Account | None = self.uow.accounts.find(id)
-        if found is None:
-            found = Account(id)
-            self.uow.accounts.track_new(found)
-        return found
+        account: Account = self.uow.accounts.find_or_new(id, lambda: Account(id))
+        return account
 
 
 def entry_view(transfer: Transfer, account_id: str) -> dict[str, Any]:

@@ -95,11 +95,7 @@ class Totals(Repository[VolunteerTotals]):
 
     def of(self, volunteer_id: str) -> VolunteerTotals:
         """Nothing yet is zero: facts may arrive before the volunteer does."""
-        known = self.find(volunteer_id)
-        if known is None:
-            known = VolunteerTotals(volunteer_id)
-            self.track_new(known)
-        return known
+        return self.find_or_new(volunteer_id, lambda: VolunteerTotals(volunteer_id))
 
 
 class Releases(Repository[Release]):

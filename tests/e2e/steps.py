@@ -1,7 +1,12 @@
 """The steps of an order's life, taken by the people of the demo."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from pymongo import MongoClient
+
+from deploy.reference import divisions
 from deploy.reference.rpc import Call, RpcClient
 from services.chassis.messages import Command
 from services.contracts.actor import SYSTEM
@@ -25,6 +30,8 @@ MEMBERS = {
     "leader-county": ("vol-leader-county", "vol-luanping-1"),
 }
 WISH = {"service_item": "home-haircut", "description": "给腿脚不便的老人理发", "target_group": "elderly"}
+EVERYBODY = {"approve": [{"name": "everybody", "title": "符合条件的队伍"}]}
+"""Rules under which every fitting team is asked."""
 STAGES = ("offered", "accepted", "in_service", "completed", "rated", "closed")
 POINTS_AN_HOUR = 10
 
@@ -164,11 +171,33 @@ class Steps:
 
 
 def open_site(system: System, site: OpenSite) -> None:
-    """As the reference data do: a setting of a site has no route."""
     ask_registry(system, "open_sites", OpenSites(sites=[site]))
 
 
-def ask_registry(system: System, method: str, command: Command) -> None:
-    arguments = {"actor": SYSTEM.model_dump(mode="json"), "command": command.model_dump(mode="json")}
+@contextmanager
+def settings_of(system: System, code: str, **changed: Any) -> Iterator[None]:
+    """Other settings of a site, as soon as dispatch knows of them, until the end of the block."""
+    site = next(site for site in divisions.sites() if site.code == code)
+    with MongoClient[dict[str, Any]](system.mongo_uri) as client:
+        places = client[f"{system.prefix}dispatch"]["places"]
+
+        def known(site: OpenSite) -> bool:
+            wanted = {name: getattr(site, name) for name in changed}
+            return places.find_one({"_id": code, **wanted}) is not None
+
+        other = site.model_copy(update=changed)
+        try:
+            open_site(system, other)
+            eventually(lambda: known(other), what="the setting has arrived")
+            yield
+        finally:
+            open_site(system, site)
+            eventually(lambda: known(site), what="the setting is gone again")
+
+
+def ask_registry(system: System, method: str, command: Command | dict[str, Any]) -> None:
+    """As the system itself does it: what has no route."""
+    told = command.model_dump(mode="json") if isinstance(command, Command) else command
+    arguments = {"actor": SYSTEM.model_dump(mode="json"), "command": told}
     with RpcClient(system.amqp_uri, "registry") as registry:
         registry.call(Call(method, arguments), 5)

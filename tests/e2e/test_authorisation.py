@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from gateway.app import build
-from tests.e2e.steps import COUNTY, MEMBERS, TEAMS, TOWNSHIP, VILLAGE, WISH, Steps
+from tests.e2e.steps import COUNTY, EVERYBODY, MEMBERS, TEAMS, TOWNSHIP, VILLAGE, WISH, Steps
 from tests.support.processes import eventually
 from tests.support.snapshots import unchanged
 from tests.support.system import Events, Person, System, record
@@ -126,7 +126,6 @@ CODES = {
     "another county": "130824100203",
 }  # fmt: skip
 CENTERS = {"center": "130802", "center-county": "130824"}
-EVERYBODY = {"approve": [{"name": "everybody", "title": "符合条件的队伍"}]}
 RESIDENTS = {
     "own village": ["resident", "resident2"], "another village": ["resident-village"],
     "another township": ["resident-township"], "another county": ["resident-county"],

@@ -1,19 +1,14 @@
 """An order's whole life through the HTTP interface: who holds it, what it leads to, and what happens once only."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from deploy.reference import divisions
-from deploy.reference.rpc import Call, RpcClient
-from services.contracts.actor import SYSTEM
-from tests.e2e.steps import COUNTY, MEMBERS, POINTS_AN_HOUR, TEAMS, TOWNSHIP, VILLAGE, Steps, open_site
+from tests.e2e.steps import COUNTY, MEMBERS, POINTS_AN_HOUR, TEAMS, TOWNSHIP, VILLAGE, Steps, ask_registry, settings_of
 from tests.support.processes import eventually
 from tests.support.system import Events, System, record
 
@@ -206,29 +201,14 @@ def test_a_team_names_only_its_own_members(steps: Steps, system: System) -> None
 
 
 def test_where_offers_are_made_by_hand_the_order_waits_for_them(steps: Steps, system: System) -> None:
-    with _offering_by_hand(system, "130824100203", steps):
-        order = eventually(lambda: _placed_without_offers(steps), what="the setting has arrived")
-        assert (order["state"], order["due_at"] is None) == ("placed", False)
+    with settings_of(system, "130824100203", auto_offer=False):
+        order = steps.place("resident-county")
+        assert (order["state"], order["offers"], order["due_at"] is None) == ("placed", [], False)
         assert system.person("leader-county").get(f"/v1/orders/{order['id']}").status_code == 404
         offered = steps.take("station-county", order, "offer", teams=[TEAMS["leader-county"]])
         assert (offered["state"], offers(offered)) == ("offered", {TEAMS["leader-county"]: "open"})
         assert steps.accept(order, "leader-county")["state"] == "accepted"
-
-
-def _placed_without_offers(steps: Steps) -> dict[str, Any] | None:
-    order = steps.place("resident-county")
-    return None if order["offers"] else order
-
-
-@contextmanager
-def _offering_by_hand(system: System, code: str, steps: Steps) -> Iterator[None]:
-    site = next(site for site in divisions.sites() if site.code == code)
-    try:
-        open_site(system, site.model_copy(update={"auto_offer": False}))
-        yield
-    finally:
-        open_site(system, site)
-        eventually(lambda: steps.place("resident-county")["offers"], what="the setting is gone again")
+    assert steps.place("resident-county")["offers"], "the setting is gone again"
 
 
 # -- up the tiers -------------------------------------------------------------------------------------
@@ -268,8 +248,7 @@ def test_unmet_demand_is_counted_and_offered_to_a_team_that_is_formed_later(step
     assert system.person("resident").get(f"/v1/sites/{VILLAGE}/demand").status_code == 403
     team = {"id": "late-helpers", "name": "后来的帮扶队", "site": VILLAGE, "categories": ["扶贫减贫"]}
     command = {**team, "leader_id": "vol-pingan-2", "member_ids": ["vol-pingan-1", "vol-pingan-2"]}
-    with RpcClient(system.amqp_uri, "registry") as registry:
-        registry.call(Call("form_team", {"actor": SYSTEM.model_dump(mode="json"), "command": command}), 5)
+    ask_registry(system, "form_team", command)
     asked = eventually(lambda: offers(found := steps.order(order)).get("late-helpers") and found, what="the new team")
     assert (asked["state"], offers(asked)["late-helpers"]) == ("unmet", "open")
     assert steps.facts(order)[-2:] == ["unmet", "offered"]

@@ -10,9 +10,8 @@ import pytest
 from pymongo import MongoClient
 
 from deploy.local.servers import MongoDB, RabbitMQ
-from deploy.reference.rpc import Away, Call, Refused, RpcClient
-from services.contracts.actor import SYSTEM
-from tests.e2e.steps import VILLAGE, WISH, Steps
+from deploy.reference.rpc import Away, Refused
+from tests.e2e.steps import VILLAGE, WISH, Steps, ask_registry
 from tests.support import buggy_gateway
 from tests.support.processes import eventually
 from tests.support.servers import virtual_host
@@ -173,8 +172,7 @@ def _answers(system: System) -> bool:
 
 def _add(system: System, id: str, password: str) -> None:
     account = {"id": id, "username": id, "password": password, "name": "文员", "roles": ["staff"], "site": VILLAGE}
-    with RpcClient(system.amqp_uri, "registry") as registry:
-        registry.call(Call("add_account", {"actor": SYSTEM.model_dump(mode="json"), "command": account}), 5)
+    ask_registry(system, "add_account", account)
 
 
 def test_the_passwords_of_the_demo_are_good_in_the_local_profile_only(system: System, in_production: System) -> None:

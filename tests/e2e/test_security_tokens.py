@@ -12,9 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.reference.rpc import Call, RpcClient
-from services.contracts.actor import SYSTEM
-from tests.e2e.steps import VILLAGE, WISH, Steps
+from tests.e2e.steps import VILLAGE, WISH, Steps, ask_registry
 from tests.support.processes import eventually
 from tests.support.snapshots import unchanged
 from tests.support.system import System, sign_in
@@ -170,8 +168,7 @@ def _account(system: System, id: str, **changes: Any) -> None:
         "site": VILLAGE,
         **changes,
     }
-    with RpcClient(system.amqp_uri, "registry") as registry:
-        registry.call(Call("add_account", {"actor": SYSTEM.model_dump(mode="json"), "command": account}), 5)
+    ask_registry(system, "add_account", account)
 
 
 def _bearer(http: httpx.Client, username: str, password: str = PASSWORD) -> dict[str, str]:
