@@ -1,7 +1,7 @@
 """``python -m deploy.reference``: load the reference data into a running registry; a second time does nothing.
 
 The city and what may be ordered there always; teams, volunteers and accounts of the demo only under
-``SIDAN_PROFILE=local``.
+``SIDAN_PROFILE=local``. ``SIDAN_CENTERS=130802,130824`` opens these counties only.
 """
 
 import os
@@ -16,10 +16,10 @@ from services.chassis.messages import Command
 from services.contracts.actor import SYSTEM
 from services.contracts.registry import OpenSite, OpenSites
 
-PATIENCE = 60.0
-"""Seconds that the registry may take to answer: services start at the same time."""
+PATIENCE = 300.0
+"""Seconds that all of it is tried for: services start at the same time, and a slow disk takes minutes."""
 FIRST_ANSWER = 1.0  # seconds
-ANSWER = 10.0  # seconds
+ANSWER = 30.0  # seconds
 PAUSE = 0.3  # seconds
 CHUNK = 125
 """Sites in one call; each is committed as one transaction."""
@@ -27,11 +27,16 @@ CHUNK = 125
 
 def main() -> int:
     profile = os.environ.get("SIDAN_PROFILE", "production")
+    try:
+        sites = divisions.sites(_centers())
+    except divisions.UnknownCenter as error:
+        print(f"SIDAN_CENTERS: {error}", file=sys.stderr)
+        return 1
     until = time.monotonic() + PATIENCE
     while True:
         try:
             with RpcClient(os.environ["AMQP_URI"], "registry") as registry:
-                bring_in(registry, with_demo=profile == "local")
+                bring_in(registry, sites, with_demo=profile == "local")
             return 0
         except Refused as error:
             print(f"reference data refused: {error}", file=sys.stderr)
@@ -43,13 +48,17 @@ def main() -> int:
             time.sleep(PAUSE)
 
 
-def bring_in(registry: RpcClient, with_demo: bool) -> None:
-    version = divisions.city()["version"] + ("+demo" if with_demo else "")
+def _centers() -> list[str]:
+    return [code.strip() for code in os.environ.get("SIDAN_CENTERS", "").split(",") if code.strip()]
+
+
+def bring_in(registry: RpcClient, sites: Sequence[OpenSite], with_demo: bool) -> None:
+    version = "+".join([divisions.city()["version"], *sorted(_centers()), *(["demo"] if with_demo else [])])
     if registry.call(_call("readiness"), FIRST_ANSWER)["version"] == version:
         print(f"reference data {version} is loaded already", flush=True)
         return
     started = time.monotonic()
-    load_city(registry)
+    load_city(registry, sites)
     load(registry, "items", [_call("publish_item", item) for item in demo.items()])
     if with_demo:
         load(registry, "volunteers", [_call("add_volunteer", volunteer) for volunteer in demo.volunteers()])
@@ -59,9 +68,8 @@ def bring_in(registry: RpcClient, with_demo: bool) -> None:
     print(f"reference data {version} loaded in {time.monotonic() - started:.1f} s", flush=True)
 
 
-def load_city(registry: RpcClient) -> None:
+def load_city(registry: RpcClient, sites: Sequence[OpenSite]) -> None:
     """Tier by tier, since a parent comes before its children."""
-    sites = divisions.sites()
     done = 0
     for tier in divisions.TOP_DOWN:
         chunks = list(_chunks([site for site in sites if site.tier is tier]))

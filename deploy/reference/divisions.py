@@ -3,7 +3,7 @@
 import csv
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,34 @@ COMMITTEES = (
 """The table names committees; people name the village: 庄头营村村民委员会 is 庄头营村."""
 
 
+class UnknownCenter(Exception):
+    """There is no such county in the city."""
+
+
 def city() -> dict[str, Any]:
     return tomllib.loads((HERE / "city.toml").read_text(encoding="utf-8"))
 
 
-def sites() -> list[OpenSite]:
-    """Parents first. A code identifies, a name never does."""
+def sites(centers: Collection[str] = ()) -> list[OpenSite]:
+    """Parents first. A code identifies, a name never does.
+
+    With ``centers`` only the city itself, these and what is under them; raise ``UnknownCenter``.
+    """
     rules = city()
     opened = [_site(row, rules) for row in _rows(rules["divisions"]) if row["code"] not in rules["without_site"]]
-    return sorted(opened, key=lambda site: (TOP_DOWN.index(site.tier), site.code))
+    top_down = sorted(opened, key=lambda site: (TOP_DOWN.index(site.tier), site.code))
+    return _under(centers, top_down) if centers else top_down
+
+
+def _under(centers: Collection[str], top_down: list[OpenSite]) -> list[OpenSite]:
+    known = [site.code for site in top_down if site.tier is Tier.CENTER]
+    if unknown := set(centers).difference(known):
+        raise UnknownCenter(f"no center {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    wanted = set(centers)
+    for site in top_down:
+        if site.parent in wanted:
+            wanted.add(site.code)
+    return [site for site in top_down if site.tier is Tier.CITY or site.code in wanted]
 
 
 def _site(row: dict[str, str], rules: dict[str, Any]) -> OpenSite:

@@ -29,6 +29,7 @@ class Lease:
         self.name, self.holder = name, holder
         self._until = 0.0
         self._renewed = time.monotonic()
+        telemetry.LEASE_HELD.set_function(lambda: float(self.held))
         telemetry.LEASE_AGE.set_function(lambda: time.monotonic() - self._renewed)
 
     @property

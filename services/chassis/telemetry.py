@@ -39,6 +39,7 @@ OUTAGE = Gauge("sidan_outage", "1 while a queue waits for a dependency to come b
 IN_HAND = Gauge("sidan_in_hand", "Messages taken from a queue that wait for their turn", ["queue"])
 PAUSED = Gauge("sidan_queue_paused", "1 while an operator has stopped the handler of a queue", ["queue"])
 BREAKER = Gauge("sidan_breaker_open", "1 while calls to a dependency are refused at once", ["dependency"])
+LEASE_HELD = Gauge("sidan_lease_held", "1 while this replica is the one that publishes and escalates")
 LEASE_AGE = Gauge("sidan_lease_age_seconds", "Time since the lease was last renewed or seen renewed")
 DUE_OLDEST = Gauge("sidan_due_oldest_seconds", "How long the oldest due order has waited for its move")
 CLOCK_OFFSET = Gauge("sidan_clock_offset_seconds", "How far the database's clock is ahead of this process's own")

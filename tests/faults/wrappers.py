@@ -68,6 +68,19 @@ def reorder(window: float) -> None:
     patch(subscriber.Subscriber, "take", shuffled)
 
 
+def late(seconds: float) -> None:
+    """What tells that work is done is held back, so that what tells that the order is closed comes first."""
+    take = subscriber.Subscriber.take
+
+    @wraps(take)
+    def delayed(self: Any) -> Any:
+        if "order.completed" in self.queue:
+            eventlet.sleep(seconds)
+        return take(self)
+
+    patch(subscriber.Subscriber, "take", delayed)
+
+
 def fail(share: float) -> None:
     """RandomFail: so many handlers of a hundred raise after they have done everything."""
     handle = subscriber._Batch._handle
@@ -171,6 +184,7 @@ def trace(folder: str) -> None:
 WRAPPERS: dict[str, Callable[[float], None]] = {
     "duplicate": duplicate,
     "reorder": reorder,
+    "late": late,
     "fail": fail,
     "slow": slow,
     "hasty": hasty,

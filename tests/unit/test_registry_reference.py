@@ -33,6 +33,18 @@ def test_parents_come_before_their_children() -> None:
         seen.add(site.code)
 
 
+def test_a_county_can_be_opened_by_itself_with_all_that_belongs_to_it() -> None:
+    opened = divisions.sites(["130802", "130824"])
+    assert [site.code for site in opened[:3]] == ["1308", "130802", "130824"]
+    assert {site.code for site in opened[3:]} == {code for code in SITES if {"130802", "130824"} & set(path(code)[1:])}
+    assert "130871104" in {site.code for site in opened}
+
+
+def test_a_county_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(divisions.UnknownCenter, match=r"no center 130871; there are 130802, .*130881"):
+        divisions.sites(["130802", "130871"])
+
+
 def test_the_high_tech_zone_has_no_center_and_its_towns_belong_to_shuangqiao() -> None:
     assert "130871" not in SITES
     assert path("130871104") == ["130871104", "130802", "1308"]

@@ -29,7 +29,7 @@ def unknown_commits(run: Run) -> None:
                     run.fleet.pause(1)
 
 
-@scenario("F31-share", "one write of twenty is cut off", without="idempotency-key")
+@scenario("F31-share", "one write of twenty is cut off", without="idempotency-key,driver-retries")
 def writes_cut_off(run: Run) -> None:
     data = {"closeConnection": True}
     commands = ["commitTransaction", "update", "insert", "find"]

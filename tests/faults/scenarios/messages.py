@@ -58,7 +58,7 @@ def duplicates(run: Run) -> None:
 
 @scenario("F21", "events come in another order", without="late-facts")
 def disorder(run: Run) -> None:
-    restart_all(run, FAULTS_WRAP="reorder:10")
+    restart_all(run, FAULTS_WRAP="reorder:10,late:2")
     with run.load(workers=10), run.trouble():
         run.fleet.pause(8)
     run.rest()
