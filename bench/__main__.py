@@ -12,7 +12,7 @@ from bench.report import Report, machine, versions
 from bench.rounds import Settings, progress
 from bench.servers import Servers, servers
 
-ALL = ("relay", "pipeline", "latency", "lives", "protections", "escalation", "footprint")
+ALL = ("relay", "pipeline", "latency", "lives", "protections", "escalation", "matching", "footprint")
 RESULTS = Path(__file__).parent / "results"
 
 

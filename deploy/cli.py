@@ -6,7 +6,10 @@ something was found or is left to do, 2 on wrong usage, 3 when the broker or the
 """
 
 import argparse
+import os
 import sys
+
+os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")  # its resolver takes half a second to load
 
 from deploy.operate import backup, dead, doctor, ledger, queues, reconcile, restore, tickets
 from deploy.operate.commands import run

@@ -10,6 +10,7 @@ from ulid import ULID
 
 from bench import city
 from bench.child import Parent
+from bench.ours.matching import REPOSITORIES
 from services.chassis.clock import now
 from services.chassis.repository import Tracked
 from services.chassis.settings import settings
@@ -17,7 +18,7 @@ from services.chassis.unit_of_work import Work, connect
 from services.contracts.registry import TargetGroup
 from services.dispatch.deadlines import table
 from services.dispatch.domain import Order, Wish, chain_of
-from services.dispatch.repository import Items, Orders, Places, Teams
+from services.dispatch.finder import Finder
 
 BULK = 1000
 PENDING = timedelta(days=30)
@@ -30,8 +31,8 @@ def patterns(work: Any) -> list[dict[str, Any]]:
         place, item = work.places.get(village.site), work.items.get("home-haircut")
         chain = chain_of(place, work.places.find_many(place.path))
         wish = Wish(village.resident, village.resident, TargetGroup.ELDERLY, "请上门理发", None, "测试员")
-        teams = work.teams.at([chain[0].site])
-        order, events = Order.place("pattern", item, place, chain, wish, teams, table("standard", now()), now())
+        finder, deadlines = Finder(work, now()), table("standard", now())
+        order, events = Order.place("pattern", item, place, chain, wish, finder, deadlines, now())
         order.version = len(events)
         order.due_at = order.tier_due_at = now() + PENDING
         found.append(Tracked(order, None).changes())
@@ -46,7 +47,7 @@ def copies(documents: list[dict[str, Any]], count: int) -> Iterator[dict[str, An
 def main() -> None:
     parent = Parent()
     database = connect(settings().mongo_uri, "dispatch")[settings().database("dispatch")]
-    work = Work(database, {"orders": Orders, "places": Places, "items": Items, "teams": Teams})
+    work = Work(database, dict(REPOSITORIES))
     rows = copies(patterns(work), parent.arguments["count"])
     while batch := list(islice(rows, BULK)):
         database["orders"].insert_many(batch, ordered=False)

@@ -217,7 +217,7 @@ def test_a_restore_refuses_a_damaged_backup(backup: Path, new: System, tmp_path:
 def test_a_backup_that_takes_too_long_says_what_to_do(old: System, tmp_path: Path) -> None:
     with (
         MongoClient[dict[str, Any]](old.mongo_uri) as client,
-        failing(client, ["getMore"], {"times": 1}, errorCode=239, appName="sidan-operate"),
+        failing(client, ["find", "getMore"], {"times": 1}, errorCode=239, appName="sidan-operate"),
     ):
         done = sidan(old, "backup", str(tmp_path / "slow"))
     assert "minSnapshotHistoryWindowInSeconds" in done.stderr and "300 s" in done.stderr and done.returncode == 1

@@ -18,6 +18,7 @@ from services.chassis.clock import now
 from services.chassis.messages import Envelope
 from services.chassis.topology import DEAD_SUFFIX
 from tests.e2e.steps import Steps
+from tests.support.cli import called
 from tests.support.processes import eventually
 from tests.support.system import ROOT, SERVICES, Events, System
 
@@ -27,20 +28,22 @@ CANARY_PHONE, CANARY_ADDRESS, CANARY_NAME = "13987654321", "金丝雀巷九号",
 
 def sidan(system: System, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line tool against the system under test."""
-    with begun(system, *arguments) as tool:
-        told, complained = tool.communicate(timeout=60)
-    return subprocess.CompletedProcess(tool.args, tool.returncode, told, complained)
+    return called(arguments, about(system))
 
 
 def begun(system: System, *arguments: str) -> subprocess.Popen[str]:
-    environment = {
+    """As a process of its own, by the checkout's script."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([ROOT / "sidan", *arguments], env=about(system), stdout=pipe, stderr=pipe, text=True)
+
+
+def about(system: System) -> dict[str, str]:
+    return {
         **os.environ,
         "AMQP_URI": system.amqp_uri,
         "MONGO_URI": system.mongo_uri,
         "SIDAN_DATABASE_PREFIX": system.prefix,
     }
-    pipe = subprocess.PIPE
-    return subprocess.Popen([ROOT / "sidan", *arguments], env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
 @contextmanager

@@ -8,13 +8,19 @@ from typing import Any
 
 from deploy.cli import main
 from deploy.operate.system import System
+from tests.support.cli import called
 from tests.support.processes import ROOT, World
 from tests.support.sample import AlphaService, BetaService
 from tests.support.topology import PUBLISHERS
 
 
+def samples() -> System:
+    """Of one command each: it keeps its connection to the database."""
+    return System({"alpha": AlphaService, "beta": BetaService}, PUBLISHERS)
+
+
 class Command:
-    """As a process of its own, as an operator runs it."""
+    """Called, or started as a process of its own, as an operator does it."""
 
     def __init__(self, world: World) -> None:
         self.environment = {
@@ -30,6 +36,8 @@ class Command:
         )  # fmt: skip
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        if not environment:
+            return called(arguments, self.environment, samples())
         with self.start(*arguments, **environment) as process:
             out, err = process.communicate(timeout=60)
         assert "Traceback" not in err, err
@@ -51,4 +59,4 @@ def runs(process: subprocess.Popen[str]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(system=System({"alpha": AlphaService, "beta": BetaService}, PUBLISHERS)))
+    sys.exit(main(system=samples()))
