@@ -73,7 +73,7 @@ def days_of(text: str, start: datetime) -> list[date]:
     first = start.astimezone(CHINA).replace(tzinfo=None, microsecond=0)
     parts = _parts(text)
     last = (first + HORIZON).date()
-    rule = rrule(FREQUENCIES[parts.pop("FREQ")], dtstart=first, **_arguments(parts, first, last))
+    rule = rrule(FREQUENCIES[parts["FREQ"]], dtstart=first, **_arguments(parts, first, last))
     return [moment.date() for moment in takewhile(lambda moment: moment.date() <= last, rule)]
 
 
