@@ -36,6 +36,8 @@ MOST_RUNNING = 30
 SHOWN = 10
 UNKNOWN = "没有找到这个系列"
 """The same of a series that is not there and of one that the caller may not know of."""
+MOVED, ENDED = "改到别的时间", "不再需要这个系列的服务"
+"""What teams read of an order that was called off; why a series ended is for the requester and staff only."""
 PASSED = "当时没有点成单，时间已过"
 
 EXAMPLE = "如每月 5 日：FREQ=MONTHLY;BYMONTHDAY=5"

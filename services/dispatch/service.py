@@ -61,7 +61,7 @@ from services.dispatch.repository import (
     Teams,
     Volunteers,
 )
-from services.dispatch.series import MOST_RUNNING, Series, call_off
+from services.dispatch.series import ENDED, MOST_RUNNING, MOVED, Series, call_off
 from services.dispatch.views import (
     day_view,
     decision_view,
@@ -229,7 +229,7 @@ class DispatchService:
     @command(MoveOccurrence)
     def move_occurrence(self, actor: Actor, series_id: str, command: MoveOccurrence) -> dict[str, Any]:
         series = self._series(actor, series_id, changes=True)
-        self._call_off(actor, series.move(command.occurrence, command.to, now()), "改到别的时间")
+        self._call_off(actor, series.move(command.occurrence, command.to, now()), MOVED)
         self.uow.series.save(series)
         return series_view(series, now())
 
@@ -246,7 +246,7 @@ class DispatchService:
         series = self._series(actor, series_id, changes=True)
         for order_id in series.end(command.day, command.reason, now()):
             try:
-                self._call_off(actor, order_id, command.reason)
+                self._call_off(actor, order_id, ENDED)
             except Conflict:
                 pass
         self.uow.series.save(series)
