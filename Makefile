@@ -2,7 +2,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 export ONLY SEED MUTATE
 
-.PHONY: install run up down demo test faults bench check format
+.PHONY: install run up down demo series test faults bench check format
 
 install:   ## virtual environment and servers; quick when nothing is missing
 	@deploy/local/install.sh
@@ -18,6 +18,9 @@ down: install
 
 demo: install   ## one order from the wish to the points, against a running system
 	@exec $(PYTHON) -m deploy.demo
+
+series: install   ## the recurring orders of the demo: meals every day, haircuts on the 5th
+	@exec $(PYTHON) -m deploy.reference.series
 
 test: install   ## all tests, or make test ARGS="tests/unit -x"
 	@exec $(PYTHON) -m pytest $(or $(ARGS),-n 4)

@@ -96,7 +96,7 @@ class Client:
 
 
 def main() -> int:
-    endpoints = _endpoints()
+    endpoints = running()
     people = {
         name: Client(endpoints["http"], name)
         for name in ("resident", "station", "leader3", "institute", "leader4", "center")
@@ -112,7 +112,8 @@ def main() -> int:
     return 0
 
 
-def _endpoints() -> dict[str, str]:
+def running() -> dict[str, str]:
+    """The addresses of the system that runs; exit when there is none."""
     path = data_dir() / "run" / "endpoints.json"
     if not path.exists():
         sys.exit(f"no system runs in {data_dir()} (SIDAN_DATA_DIR): start one with `make run` in another terminal")

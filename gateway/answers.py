@@ -15,6 +15,10 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
+def page_response(page: str) -> Response:
+    return Response(page, 200, {"Vary": "Accept"}, "text/html; charset=utf-8")
+
+
 def problem_response(problem: dict[str, Any]) -> Response:
     response = json_response(problem, problem["status"])
     response.headers["content-type"] = PROBLEM

@@ -44,7 +44,16 @@ class Call:
         self._rpc: RpcClient = request.app.state.rpc
 
     async def query(self, method: str, **target: Any) -> Response:
-        return json_response(await self._ask(method, target))
+        return json_response(await self.answer(method, **target))
+
+    async def answer(self, method: str, **target: Any) -> Any:
+        """Of a question, for what is made of it here."""
+        return await self._ask(method, target)
+
+    @property
+    def wants_page(self) -> bool:
+        """Whether a browser asks, and not a program."""
+        return "text/html" in self._request.headers.get("accept", "")
 
     async def command(self, method: str, command: BaseModel | None = None, **target: Any) -> Response:
         return json_response(await self._tell(method, command, target))

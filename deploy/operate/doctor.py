@@ -25,6 +25,8 @@ It changes nothing. What is down is the first finding, and the rest is looked at
 API (the local runtime's, or SIDAN_MANAGEMENT_URL) it sees more of the broker."""
 UNSENT = timedelta(seconds=30)
 LATE = timedelta(seconds=15)
+SERIES_LATE = timedelta(minutes=10)
+"""All series of a place become due at midnight, and are worked off."""
 CLOCK = 1.0  # seconds
 ANSWER = 2.0  # seconds
 AWAY = (amqp.exceptions.AMQPError, OperationalError, OSError, PyMongoError)
@@ -100,6 +102,12 @@ def _state(system: System) -> Iterator[Finding]:
         if late := system.database("dispatch")["orders"].count_documents(due):
             what = f"{late} orders are due for more than {LATE.total_seconds():g} s and were not moved"
             yield error("deadlines", what, "start service dispatch, and look at its log for `lease` and `timer`")
+        behind = {"next_at": {"$type": "date", "$lte": now - SERIES_LATE}}
+        if late := system.database("dispatch")["series"].count_documents(behind):
+            what = f"{late} series should have placed an order more than {SERIES_LATE.total_seconds() / 60:g} min ago"
+            yield error(
+                "series", what, "start service dispatch, and look at its log for `timer` and `series not placed`"
+            )
     yield from demo_accounts(system)
 
 

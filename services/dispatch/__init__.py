@@ -1,4 +1,4 @@
-"""Dispatch owns orders, offers, deadlines and escalation.
+"""Dispatch owns orders, offers, deadlines and escalation, and series, whose occurrences become orders.
 
 Publishes: order.placed, offered, accepted, declined, withdrawn, escalated, unmet, started, completed, rated,
 closed, cancelled, rejected, reopened.

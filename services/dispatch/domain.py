@@ -140,6 +140,8 @@ class Wish:
     preferred_from: datetime | None = None
     preferred_to: datetime | None = None
     urgent: bool = False
+    series: str | None = None
+    """The series that it is an occurrence of."""
 
 
 class Clock(Protocol):
@@ -219,6 +221,7 @@ class Order:
     preferred_from: datetime | None = None
     preferred_to: datetime | None = None
     urgent: bool = False
+    series: str | None = None
     cycle: int = 1
     reopens: str | None = None
     due_at: datetime | None = None
@@ -298,7 +301,7 @@ class Order:
         deadlines: Deadlines, now: datetime,
     ) -> tuple["Order", list[Event]]:  # fmt: skip
         """A new order at the first seat of its chain, offered at once where the site does so."""
-        _check_wish(item, place, chain, wish)
+        check_wish(item, place, chain, wish)
         order = cls(
             id=id, site=place.id, tier=chain[0].tier, chain=chain, path=place.path, item_id=item.id,
             item_name=item.name, category=item.category, skills=item.skills, qualifications=item.qualifications,
@@ -318,7 +321,7 @@ class Order:
             item_id=self.item_id, item_name=self.item_name, category=self.category, placed_at=now,
             resident_id=self.resident_id, placed_by=self.placed_by, target_group=self.target_group,
             description=self.description, address=self.address, resident_name=self.resident_name,
-            urgent=self.urgent, cycle=self.cycle + 1, reopens=self.id, skills=self.skills,
+            urgent=self.urgent, series=self.series, cycle=self.cycle + 1, reopens=self.id, skills=self.skills,
             qualifications=self.qualifications, risk=self.risk,
         )  # fmt: skip
         again._sit_down(deadlines, now)
@@ -701,7 +704,8 @@ def _chosen(found: Match, wanted: Sequence[str], reason: str | None) -> list[str
     return list(dict.fromkeys(wanted))
 
 
-def _check_wish(item: Item, place: Place, chain: list[Seat], wish: Wish) -> None:
+def check_wish(item: Item, place: Place, chain: list[Seat], wish: Wish) -> None:
+    """Raise ``Invalid`` for what cannot be ordered here."""
     if item.site not in place.path:
         raise invalid("service_item", NO_SUCH_ITEM)
     if not chain:

@@ -6,9 +6,11 @@ from services.contracts.actor import Actor, Role
 from services.contracts.errors import Forbidden, NotFound
 from services.dispatch.domain import UNKNOWN, Order, Side
 from services.dispatch.known import Place, Resident, Team
+from services.dispatch.series import UNKNOWN as UNKNOWN_SERIES
+from services.dispatch.series import Series
 
 
-def is_requester(actor: Actor, order: Order) -> bool:
+def is_requester(actor: Actor, order: Order | Series) -> bool:
     """The resident, or who placed the order for them."""
     return actor.id in (order.resident_id, order.placed_by)
 
@@ -68,6 +70,18 @@ def side_of(actor: Actor, order: Order, teams: Iterable[Team], heard: bool) -> S
     elif is_holding_staff(actor, order):
         return Side.SITE
     raise Forbidden("只有居民、当前的站（所、中心）和接单队伍的队长可以在这里留言")
+
+
+def permit_series(actor: Actor, series: Series, changes: bool) -> None:
+    """As for placing orders: the requester and staff of the place or above; ``admin`` only reads.
+
+    Raise ``NotFound`` to who may not know of it, ``Forbidden`` to who may only see it.
+    """
+    own = is_requester(actor, series) or is_staff_above(actor, series.path)
+    if not (own or actor.is_admin):
+        raise NotFound(UNKNOWN_SERIES)
+    if changes and not own:
+        raise Forbidden("您可以看到这个系列，但不能更改")
 
 
 def check_rules(actor: Actor, center: Place) -> None:

@@ -12,6 +12,8 @@ from services.contracts.errors import NotFound
 from services.dispatch.domain import UNKNOWN, Message, Order
 from services.dispatch.known import Item, Place, Resident, Team, Volunteer
 from services.dispatch.matching import RuleBook, Task
+from services.dispatch.series import UNKNOWN as UNKNOWN_SERIES
+from services.dispatch.series import Series
 
 NEWEST = ("_id", DESCENDING)
 
@@ -32,6 +34,10 @@ class Orders(Repository[Order]):
         IndexModel(
             [("accepted_by", ASCENDING), ("state", ASCENDING), ("target_group", ASCENDING), ("placed_at", ASCENDING)],
             partialFilterExpression={"accepted_by": {"$type": "string"}},
+        ),
+        IndexModel(
+            [("path", ASCENDING), ("preferred_from", ASCENDING)],
+            partialFilterExpression={"preferred_from": {"$type": "date"}},
         ),
     )
 
@@ -81,14 +87,65 @@ class Orders(Repository[Order]):
         self, actor: Actor, teams: Iterable[Team], wanted: dict[str, Any], limit: int, cursor: str | None
     ) -> Page[Order]:
         """What the actor may read; ``wanted`` narrows it."""
-        scope: list[dict[str, Any]] = [{"resident_id": actor.id}, {"placed_by": actor.id}]
-        if actor.has(Role.STAFF):
-            scope.append({"path": actor.site})
-        if own := list(teams):
-            scope.append({"offers.team": {"$in": [team.id for team in own]}})
-            scope += [{"pool": True, "holder.id": t.site, "category": {"$in": t.categories}} for t in own if t.active]
-        query = wanted if actor.is_admin else {"$and": [{"$or": scope}, wanted]}
-        return self.page(query, limit, cursor)
+        return self.page(_within(_scope(actor, teams), wanted), limit, cursor)
+
+    def of_day(
+        self, actor: Actor, teams: Iterable[Team], site: str, begin: datetime, end: datetime, limit: int
+    ) -> list[Order]:
+        """What takes place then at a site and below it, and the actor may read; by time."""
+        then = {"$type": "date", "$gte": begin, "$lt": end}
+        wanted = {"path": site, "preferred_from": then, "state": {"$nin": ["cancelled", "rejected"]}}
+        query = _within(_scope(actor, teams), wanted)
+        return self.select(query, [("preferred_from", ASCENDING), ("_id", ASCENDING)], limit)
+
+
+class AllSeries(Repository[Series]):
+    collection = "series"
+    aggregate = Series
+    indexes = (
+        # Only what becomes an order some day is in it.
+        IndexModel([("next_at", ASCENDING)], partialFilterExpression={"next_at": {"$type": "date"}}),
+        IndexModel([("path", ASCENDING), NEWEST]),
+        IndexModel([("resident_id", ASCENDING), NEWEST]),
+        IndexModel([("placed_by", ASCENDING), NEWEST]),
+    )
+
+    def get(self, id: str) -> Series:
+        found = self.find(id)
+        if found is None:
+            raise NotFound(UNKNOWN_SERIES)
+        return found
+
+    def due(self, now: datetime, limit: int) -> list[str]:
+        """Ids, those that wait the longest first."""
+        query = {"next_at": {"$type": "date", "$lte": now}}
+        found = self._documents.find(query, {"_id": 1}, limit=limit).sort([("next_at", ASCENDING)])
+        return [document["_id"] for document in found]
+
+    def running_of(self, resident: str, limit: int) -> int:
+        query = {"resident_id": resident, "next_at": {"$type": "date"}}
+        return self._documents.count_documents(query, limit=limit)
+
+    def visible(self, actor: Actor, wanted: dict[str, Any], limit: int, cursor: str | None) -> Page[Series]:
+        """What the actor may read; ``wanted`` narrows it."""
+        return self.page(_within(_scope(actor), wanted), limit, cursor)
+
+
+def _scope(actor: Actor, teams: Iterable[Team] = ()) -> list[dict[str, Any]]:
+    """The ways in which the actor may know of something; none: of everything."""
+    if actor.is_admin:
+        return []
+    scope: list[dict[str, Any]] = [{"resident_id": actor.id}, {"placed_by": actor.id}]
+    if actor.has(Role.STAFF):
+        scope.append({"path": actor.site})
+    if own := list(teams):
+        scope.append({"offers.team": {"$in": [team.id for team in own]}})
+        scope += [{"pool": True, "holder.id": t.site, "category": {"$in": t.categories}} for t in own if t.active]
+    return scope
+
+
+def _within(scope: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, Any]:
+    return {"$and": [{"$or": scope}, wanted]} if scope else wanted
 
 
 class Messages(Repository[Message]):

@@ -1,6 +1,6 @@
 """Dispatch: an order's way from the resident's wish to its close."""
 
-from datetime import timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from ulid import ULID
@@ -11,7 +11,7 @@ from services.chassis.repository import slice_page
 from services.chassis.rpc import command, query
 from services.chassis.settings import settings
 from services.chassis.subscriber import subscribe
-from services.chassis.telemetry import DUE_OLDEST
+from services.chassis.telemetry import DUE_OLDEST, logger
 from services.chassis.timer import every
 from services.contracts.actor import Actor
 from services.contracts.dispatch import (
@@ -31,7 +31,7 @@ from services.contracts.dispatch import (
     StartOrder,
     WithdrawOrder,
 )
-from services.contracts.errors import Conflict, Forbidden, NotFound, invalid
+from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound, ServiceError, invalid
 from services.contracts.registry import (
     ItemPublished,
     ResidentRegistered,
@@ -42,27 +42,57 @@ from services.contracts.registry import (
     VolunteerRegistered,
     VolunteerUpdated,
 )
+from services.contracts.series import EndSeries, MoveOccurrence, SkipOccurrence, StartSeries
+from services.contracts.wording import DAY
 from services.dispatch import domain, known, permissions
 from services.dispatch.deadlines import table
 from services.dispatch.domain import Message, Order, Segment, Side, Wish
 from services.dispatch.finder import Finder, default_rules, rules_in_force
 from services.dispatch.known import Place, Team
-from services.dispatch.matching import RuleBook
-from services.dispatch.repository import Items, Messages, Orders, Places, Residents, Rules, Teams, Volunteers
-from services.dispatch.views import decision_view, message_view, order_view, rules_view, timeline_view
+from services.dispatch.matching import CHINA, RuleBook
+from services.dispatch.repository import (
+    AllSeries,
+    Items,
+    Messages,
+    Orders,
+    Places,
+    Residents,
+    Rules,
+    Teams,
+    Volunteers,
+)
+from services.dispatch.series import ENDED, MOST_RUNNING, MOVED, Series, call_off
+from services.dispatch.views import (
+    day_view,
+    decision_view,
+    message_view,
+    order_view,
+    rules_view,
+    series_view,
+    timeline_view,
+)
 
-TICK, WAVE_TICK = 0.5, 2.0  # seconds
+TICK, WAVE_TICK, SERIES_TICK = 0.5, 2.0, 2.0  # seconds
 UNMET_AT_ONCE = 500
 """Unmet orders, oldest first, that are offered to a team when it is formed or serves something new."""
 DUE_AT_ONCE = 250
 """Orders that one tick moves in one go; the next follows at once while there are more."""
+SERIES_AT_ONCE = 50
+SERIES_DEADLINE = 3.0
+"""Seconds for one series whose occurrences become orders."""
+MOST_OF_A_DAY = 1000
+"""Lines of a day's list."""
+
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+
+log = logger("dispatch")
 
 
 class DispatchService:
     name = "dispatch"
 
     uow = UnitOfWork(
-        orders=Orders, messages=Messages, rules=Rules,
+        orders=Orders, messages=Messages, rules=Rules, series=AllSeries,
         teams=Teams, places=Places, items=Items, residents=Residents, volunteers=Volunteers,
     )  # fmt: skip
 
@@ -70,13 +100,7 @@ class DispatchService:
 
     @command(PlaceOrder)
     def place_order(self, actor: Actor, command: PlaceOrder) -> dict[str, Any]:
-        place = self._place(command.site or actor.site)
-        beneficiary = self.uow.residents.find(command.on_behalf_of) if command.on_behalf_of else None
-        permissions.check_placing(actor, place, beneficiary, command.on_behalf_of)
-        item = self.uow.items.find(command.service_item)
-        if item is None:
-            raise invalid("service_item", domain.NO_SUCH_ITEM)
-        chain = domain.chain_of(place, self.uow.places.find_many(place.path))
+        place, item, chain = self._orderable(actor, command)
         order, events = Order.place(
             str(ULID()), item, place, chain, _wish(actor, command), self._finder(), _deadlines(), now()
         )
@@ -191,7 +215,63 @@ class DispatchService:
         self.uow.rules.save(book)
         return rules_view(published)
 
+    @command(StartSeries)
+    def start_series(self, actor: Actor, command: StartSeries) -> dict[str, Any]:
+        place, item, chain = self._orderable(actor, command)
+        wish = _wish(actor, command)
+        domain.check_wish(item, place, chain, wish)
+        if self.uow.series.running_of(wish.resident_id, MOST_RUNNING) >= MOST_RUNNING:
+            raise Conflict(f"一位居民最多同时有 {MOST_RUNNING} 个系列，请先结束不再需要的")
+        series = Series.begin(str(ULID()), item, place, wish, command, now())
+        self.uow.series.add(series)
+        return series_view(series, now())
+
+    @command(MoveOccurrence)
+    def move_occurrence(self, actor: Actor, series_id: str, command: MoveOccurrence) -> dict[str, Any]:
+        series = self._series(actor, series_id, changes=True)
+        self._call_off(actor, series.move(command.occurrence, command.to, now()), MOVED)
+        self.uow.series.save(series)
+        return series_view(series, now())
+
+    @command(SkipOccurrence)
+    def skip_occurrence(self, actor: Actor, series_id: str, command: SkipOccurrence) -> dict[str, Any]:
+        series = self._series(actor, series_id, changes=True)
+        self._call_off(actor, series.skip(command.occurrence, actor, command.reason, now()), command.reason)
+        self.uow.series.save(series)
+        return series_view(series, now())
+
+    @command(EndSeries)
+    def end_series(self, actor: Actor, series_id: str, command: EndSeries) -> dict[str, Any]:
+        """An order that a team serves already stays what it is."""
+        series = self._series(actor, series_id, changes=True)
+        for order_id in series.end(command.day, command.reason, now()):
+            try:
+                self._call_off(actor, order_id, ENDED)
+            except Conflict:
+                pass
+        self.uow.series.save(series)
+        return series_view(series, now())
+
     # -- queries ------------------------------------------------------------------------------------
+
+    @query
+    def all_series(
+        self, actor: Actor, site: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> dict[str, Any]:
+        page = self.uow.series.visible(actor, {"path": site} if site else {}, limit, cursor)
+        return {"items": [series_view(series) for series in page.items], "next": page.next}
+
+    @query
+    def series(self, actor: Actor, series_id: str) -> dict[str, Any]:
+        return series_view(self._series(actor, series_id), now())
+
+    @query
+    def day(self, actor: Actor, code: str, day: str | None = None) -> dict[str, Any]:
+        """What takes place at a site and below it on a day in China, as far as the actor may read it."""
+        place, on = self._place(code), _day(day)
+        own, begin = self.uow.teams.of(actor), datetime.combine(on, time(), CHINA)
+        orders = self.uow.orders.of_day(actor, own, place.id, begin, begin + timedelta(days=1), MOST_OF_A_DAY)
+        return {"site": place.id, "date": on, "items": [day_view(order, actor, own) for order in orders]}
 
     @query
     def order(self, actor: Actor, order_id: str) -> dict[str, Any]:
@@ -294,6 +374,19 @@ class DispatchService:
         moved: int = self.uow.commit_each()
         return moved
 
+    @every(SERIES_TICK)
+    def place_due_occurrences(self) -> int:
+        """Each series by itself: what it says of its occurrences is committed with their orders."""
+        if not self.uow.leads():
+            return 0
+        placed = 0
+        for series_id in self.uow.series.due(now(), SERIES_AT_ONCE):
+            try:
+                placed += self.uow.run(lambda id=series_id: self._place_occurrences(id), SERIES_DEADLINE)
+            except ServiceError as error:  # the others do not wait for it
+                log.warning("series not placed", series=series_id, error=error.slug)
+        return placed
+
     # -- what dispatch must know of the registry ----------------------------------------------------
 
     @subscribe(SiteOpened, idempotent=True)
@@ -337,6 +430,52 @@ class DispatchService:
         self._learn(self.uow.residents, known.Resident(event.resident_id, event.site, sequence))
 
     # -- parts --------------------------------------------------------------------------------------
+
+    def _orderable(
+        self, actor: Actor, command: PlaceOrder | StartSeries
+    ) -> tuple[Place, known.Item, list[domain.Seat]]:
+        """What the actor asks for, where, and who could serve it; raise when the actor may not."""
+        place = self._place(command.site or actor.site)
+        beneficiary = self.uow.residents.find(command.on_behalf_of) if command.on_behalf_of else None
+        permissions.check_placing(actor, place, beneficiary, command.on_behalf_of)
+        item = self.uow.items.find(command.service_item)
+        if item is None:
+            raise invalid("service_item", domain.NO_SUCH_ITEM)
+        return place, item, self._chain(place)
+
+    def _chain(self, place: Place) -> list[domain.Seat]:
+        return domain.chain_of(place, self.uow.places.find_many(place.path))
+
+    def _place_occurrences(self, series_id: str) -> int:
+        series = self.uow.series.get(series_id)
+        occurrences = series.take_due(now())
+        place, item = self.uow.places.get(series.site), self.uow.items.get(series.item_id)
+        chain, finder = self._chain(place), self._finder()
+        for occurrence in occurrences:
+            id = series.order_id(occurrence)
+            if self.uow.orders.find(id):
+                continue
+            try:
+                order, events = Order.place(
+                    id, item, place, chain, series.wish(occurrence), finder, _deadlines(), now()
+                )
+            except Invalid as error:  # the service is not what it was when the series began
+                series.miss(occurrence, error.detail)
+            else:
+                self.uow.orders.add(order, *events)
+        self.uow.series.save(series)
+        return len(occurrences)
+
+    def _series(self, actor: Actor, series_id: str, changes: bool = False) -> Series:
+        series: Series = self.uow.series.get(series_id)
+        permissions.permit_series(actor, series, changes)
+        return series
+
+    def _call_off(self, actor: Actor, order_id: str | None, reason: str) -> None:
+        if order_id is not None:
+            order = self.uow.orders.get(order_id)
+            if events := call_off(order, actor, reason, now()):
+                self.uow.orders.save(order, *events)
 
     def _finder(self) -> Finder:
         return Finder(self.uow, now())
@@ -407,9 +546,21 @@ def _deadlines() -> domain.Deadlines:
     return table(settings().sla_profile, now())
 
 
-def _wish(actor: Actor, command: PlaceOrder) -> Wish:
+def _day(text: str | None) -> date:
+    """Today, if none is named."""
+    try:
+        day = date.fromisoformat(text) if text else now().astimezone(CHINA).date()
+        if not FIRST_YEAR <= day.year <= LAST_YEAR:  # days at the ends of the calendar lie in no other zone
+            raise ValueError
+        return day
+    except ValueError:
+        raise invalid("date", DAY) from None
+
+
+def _wish(actor: Actor, command: PlaceOrder | StartSeries) -> Wish:
+    """Of a series without a time, which each occurrence has its own."""
     resident = command.on_behalf_of or actor.id
-    preferred = command.preferred
+    preferred = command.preferred if isinstance(command, PlaceOrder) else None
     return Wish(
         resident_id=resident,
         placed_by=actor.id,
@@ -419,5 +570,5 @@ def _wish(actor: Actor, command: PlaceOrder) -> Wish:
         resident_name=actor.name if resident == actor.id else None,
         preferred_from=preferred.start if preferred else None,
         preferred_to=preferred.end if preferred else None,
-        urgent=command.urgent,
+        urgent=isinstance(command, PlaceOrder) and command.urgent,
     )

@@ -1,14 +1,16 @@
-"""How an order looks to who asks."""
+"""How an order, or a series of them, looks to who asks."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from services.contracts.actor import Actor
-from services.contracts.privacy import mask
+from services.contracts.privacy import mask, mask_name
 from services.dispatch.domain import Entry, Message, Order
 from services.dispatch.known import Team
 from services.dispatch.matching import Candidate, Decision, RuleSet, in_words
 from services.dispatch.permissions import reads_in_clear
+from services.dispatch.series import Occurrence, Series
 
 
 def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[str, Any]:
@@ -28,6 +30,7 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "accepted_by": order.accepted_by,
         "cycle": order.cycle,
         "reopens": order.reopens,
+        "series": order.series,
         "service_item": order.item_id,
         "service_item_name": order.item_name,
         "category": order.category,
@@ -47,6 +50,72 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "pool": order.pool,
         "next_offer_at": order.wave_at,
         "needs": {"skills": order.skills, "qualifications": order.qualifications, "risk": order.risk},
+    }
+
+
+def day_view(order: Order, actor: Actor, teams: Iterable[Team]) -> dict[str, Any]:
+    """A line of the list of a day."""
+    clear, name = reads_in_clear(actor, order, teams), order.resident_name
+    return {
+        "order": order.id,
+        "series": order.series,
+        "site": order.site,
+        "from": order.preferred_from,
+        "to": order.preferred_to,
+        "service_item_name": order.item_name,
+        "state": order.state,
+        "resident": name if clear or name is None else mask_name(name),
+        "resident_id": order.resident_id if clear else None,
+        "target_group": order.target_group,
+        "to_home": order.address is not None,
+        "address": order.address if clear else None,
+        "description": order.description if clear else mask(order.description),
+        "team": order.accepted_by,
+        "volunteers": order.volunteers,
+    }
+
+
+def series_view(series: Series, now: datetime | None = None) -> dict[str, Any]:
+    """Only the requester and staff see it at all. ``now``: with what comes next, which takes a while to find."""
+    seen = {
+        "id": series.id,
+        "state": "ended" if series.next_at is None else "running",
+        "site": series.site,
+        "service_item": series.item_id,
+        "service_item_name": series.item_name,
+        "target_group": series.target_group,
+        "description": series.description,
+        "address": series.address,
+        "resident": {"id": series.resident_id, "name": series.resident_name},
+        "placed_by": series.placed_by,
+        "rule": series.rule,
+        "start": series.start,
+        "minutes": series.minutes,
+        "holidays": series.holidays,
+        "lead_days": series.lead_days,
+        "runs_until": series.last_day,
+        "ended_from": series.ended_from,
+        "end_reason": series.end_reason,
+        "started_at": series.started_at,
+        "next_order_at": series.next_at,
+        "moved": [{"occurrence": move.day, "to": move.start} for move in series.moves],
+        "skipped": [{"occurrence": s.day, "by": s.by, "reason": s.reason} for s in series.skipped],
+        "missed": [{"occurrence": missed.day, "why": missed.why} for missed in series.missed],
+    }
+    if now is not None:
+        seen["next"] = [_occurrence(series, one) for one in series.coming(now)]
+    return seen
+
+
+def _occurrence(series: Series, one: Occurrence) -> dict[str, Any]:
+    placed = one.day in series.placed
+    return {
+        "occurrence": one.day,
+        "from": one.start,
+        "to": series.end_of(one),
+        "state": "placed" if placed else "planned",
+        "order": series.order_id(one) if placed else None,
+        "order_at": series.place_at(one),
     }
 
 

@@ -48,7 +48,8 @@ STANDING: dict[str, dict[str, list[str]]] = {
 """How accounts stand to an order of a place; ``admin`` reads all, and all others are strangers."""
 
 REASON = {"reason": "试一试"}
-
+OCCURRENCE = {"occurrence": "2027-02-28"}
+"""A day in any series: whoever may not change it is told so first."""
 
 NEWCOMER = {"name": "周满仓", "id_number": "130824194005010024", "phone": "13912345678"}
 
@@ -71,6 +72,7 @@ class Row:
         return 403 if standing in self.sees.split() else 404
 
 
+DAILY = {**WISH, "rule": "FREQ=DAILY", "start": "2027-01-01T09:00:00+08:00"}
 ANONYMOUS = "nobody"
 SIGNED_IN = "person client"
 ORDER = "requester holder above leader member admin"
@@ -110,6 +112,15 @@ MATRIX = {
     "POST /v1/orders/{order_id}/close": Row("holder", ORDER, "rated"),
     "POST /v1/orders/{order_id}/message": Row("requester holder leader", ORDER, "accepted", {"text": "几点"}),
     "GET /v1/orders/{order_id}/messages": Row("requester holder above leader admin", "member", "accepted"),
+    "GET /v1/series": Row(SIGNED_IN),
+    "POST /v1/series": Row("resident holder above", "leader member admin stranger", body=DAILY),
+    "GET /v1/series/{series_id}": Row("requester holder above admin"),
+    "POST /v1/series/{series_id}/move": Row(
+        "requester holder above", "admin", body={**OCCURRENCE, "to": "2027-03-01T09:00:00+08:00"}
+    ),
+    "POST /v1/series/{series_id}/skip": Row("requester holder above", "admin", body={**OCCURRENCE, **REASON}),
+    "POST /v1/series/{series_id}/end": Row("requester holder above", "admin", body={"from": "2027-02-28", **REASON}),
+    "GET /v1/sites/{code}/day": Row(SIGNED_IN),  # which lines it holds: test_series
     "POST /v1/volunteers": Row("person", "client", body=NEWCOMER),
     "GET /v1/volunteers/{volunteer_id}": Row(PERSONS),
     "GET /v1/volunteers/{volunteer_id}/hours": Row("self staff"),
@@ -150,6 +161,8 @@ class Stock:
     """Of every place in every state that a command is tried in."""
     hours: dict[str, str]
     """The id of an effective record, by volunteer."""
+    series: dict[str, str]
+    """The id of a series that begins in three hundred days, by place."""
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +179,10 @@ def stock(system: System) -> Stock:
     home = steps.serve(steps.place())
     away = steps.reach("closed", "resident-county", "leader-county", "station-county")
     served = {"vol-volunteer1": home, "vol-leader-county": away}
-    return Stock(orders, {volunteer: steps.settled(order, volunteer)["id"] for volunteer, order in served.items()})
+    hours = {volunteer: steps.settled(order, volunteer)["id"] for volunteer, order in served.items()}
+    later = {**DAILY, "start": (system.now() + timedelta(days=300)).isoformat()}
+    who = {place: system.person(standing["requester"][0]) for place, standing in STANDING.items()}
+    return Stock(orders, hours, {place: person.do("/v1/series", later)["id"] for place, person in who.items()})
 
 
 def standing_of(username: str, place: str, order: dict[str, Any]) -> str:
@@ -188,6 +204,12 @@ def _standing_at_place(username: str, place: str) -> str:
         return "resident"
     found = standing_of(username, place, {"accepted_by": None})
     return "stranger" if found == "requester" else found
+
+
+def _standing_to_series(username: str, place: str) -> str:
+    """A team has to do with orders only."""
+    found = standing_of(username, place, {"accepted_by": None})
+    return "stranger" if found in ("leader", "member") else found
 
 
 def body_of(row: Row, username: str, place: str, order: dict[str, Any], system: System) -> dict[str, Any]:
@@ -238,6 +260,10 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
             order = stock.orders[place, row.state]
             body = partial(body_of, row, place=place, order=order, system=system)
             yield place, order["id"], body, {who: standing_of(who, place, order) for who in everybody}
+    elif "{series_id}" in route:
+        for place, id in stock.series.items():
+            stand = {who: _standing_to_series(who, place) for who in everybody}
+            yield place, id, lambda _: row.body, stand
     elif "{volunteer_id}" in route or "{account_id}" in route or "{hours_id}" in route:
         for volunteer in stock.hours if "{hours_id}" in route else VOLUNTEERS:
             id = stock.hours[volunteer] if "{hours_id}" in route else volunteer
@@ -249,7 +275,7 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
         for center, code in CENTERS.items():
             known = {ANONYMOUS: ANONYMOUS, "admin": "admin", center: "center"}
             yield code, code, lambda _: row.body, {who: known.get(who, "stranger") for who in everybody}
-    elif route == "POST /v1/orders":
+    elif route in ("POST /v1/orders", "POST /v1/series"):
         for place, code in CODES.items():
             yield (
                 place,

@@ -5,6 +5,7 @@ Run alone, it looks at one life of an order. ``make test`` runs it after the oth
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,8 +17,9 @@ from deploy.reference import demo
 from deploy.topology import subscriptions
 from services.chassis.topology import DEAD_SUFFIX
 from tests.e2e import test_authorisation, test_operation
-from tests.e2e.steps import TEAMS, WISH, Steps
+from tests.e2e.steps import TEAMS, VILLAGE, WISH, Steps
 from tests.faults.log import EventLog
+from tests.support.processes import eventually
 from tests.support.system import System
 
 CANARIES = {
@@ -29,6 +31,9 @@ CANARIES = {
     "summary": "金丝雀的水管修好了",
     "comment": "金丝雀很满意",
     "message": "金丝雀问您几点在家",
+    "series' address": "金丝雀大街九十九号",
+    "series' description": "金丝雀每天要一份饭",
+    "series' end": "金丝雀搬到女儿家了",
 }
 WORDS = {
     "wish of the tests": WISH["description"],
@@ -73,6 +78,26 @@ def _life(steps: Steps) -> None:
     steps.settled(order, "vol-leader1")
 
 
+def _series(steps: Steps) -> None:
+    """With an order that it has placed by itself, and one that was called off."""
+    resident, phone, start = steps.system.person("resident"), CANARIES["phone"], steps.system.midnight()
+    wished, ended = CANARIES["series' description"], CANARIES["series' end"]
+    wish = {
+        **WISH, "address": CANARIES["series' address"], "description": f"{wished}，{phone}",
+        "rule": "FREQ=DAILY;COUNT=3", "start": (start + timedelta(days=1, hours=9)).isoformat(), "lead_days": 2,
+    }  # fmt: skip
+    started = resident.post("/v1/series", wish, "canary-series").raise_for_status()
+    path = started.headers["location"]
+    placed = eventually(lambda: resident.read(path)["next"][1]["order"], what="orders of the series")
+    assert steps.order({"id": placed}, "resident")["address"] == CANARIES["series' address"]
+    skipped = {"occurrence": started.json()["next"][0]["occurrence"], "reason": f"请打 {phone}"}
+    resident.post(f"{path}/skip", skipped, "canary-skip").raise_for_status()
+    until = {"from": start.date().isoformat(), "reason": f"{ended}，{phone}"}
+    resident.post(f"{path}/end", until, "canary-end").raise_for_status()
+    day = f"/v1/sites/{VILLAGE}/day?date={(start + timedelta(days=1)).date()}"
+    assert steps.system.person("station").get(day, headers={"Accept": "text/html"}).is_success
+
+
 def _places(system: System, rabbitmq: RabbitMQ, mongodb: MongoDB) -> Iterator[tuple[str, bytes]]:
     """Everything that is kept or told, by where it is."""
     for folder in (system.folder, mongodb.data_dir / "log", rabbitmq.data_dir / "log"):
@@ -107,10 +132,11 @@ def test_nothing_personal_is_left_in_clear_anywhere(
     system: System, steps: Steps, rabbitmq: RabbitMQ, mongodb: MongoDB
 ) -> None:
     _life(steps)
+    _series(steps)
     words = {way: whose for whose, word in _personal().items() for way in _ways(word)}
     places = list(_places(system, rabbitmq, mongodb))
     found = {(place, whose) for place, content in places for way, whose in words.items() if way in content}
     assert sorted(found) == []
-    stored = f"{system.prefix}registry.volunteers", f"{system.prefix}dispatch.orders"
+    stored = f"{system.prefix}registry.volunteers", f"{system.prefix}dispatch.orders", f"{system.prefix}dispatch.series"
     filled = {place for place, content in places if content}
     assert {"log dispatch.log", "log mongod.log", "metrics", "answers", "events", "oplog", *stored} <= filled

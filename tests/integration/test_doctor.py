@@ -298,6 +298,7 @@ def test_a_process_whose_clock_is_off_is_named(planting: Planting) -> None:
 def test_late_orders_and_demo_accounts_are_named(world: World) -> None:
     """By the real command line, of a system that has never run."""
     world.database("dispatch")["orders"].insert_one({"_id": "o", "due_at": now() - timedelta(minutes=1)})
+    world.database("dispatch")["series"].insert_one({"_id": "s", "next_at": now() - timedelta(minutes=11)})
     account = {"_id": "a", "kind": "person", "username": "admin", "password_hash": hashed("demo")}
     world.database("registry")["accounts"].insert_many([account, {**account, "_id": "b", "username": "station2"}])
     environment = Command(world).environment
@@ -310,5 +311,8 @@ def test_late_orders_and_demo_accounts_are_named(world: World) -> None:
         assert [f["what"] for f in found if f["about"] == "secrets"] == known
     assert [f["what"] for f in found if f["about"] == "deadlines"] == [
         "1 orders are due for more than 15 s and were not moved"
+    ]
+    assert [f["what"] for f in found if f["about"] == "series"] == [
+        "1 series should have placed an order more than 10 min ago"
     ]
     assert any("there is no queue evt-dispatch-order.closed--activities" in f["what"] for f in found)

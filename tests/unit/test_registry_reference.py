@@ -3,13 +3,16 @@
 import subprocess
 import sys
 from collections import Counter
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
 from deploy.reference import demo, divisions
+from deploy.reference.series import wishes
 from services.contracts.actor import Role
 from services.contracts.registry import Category, OpenSite, TargetGroup, Tier
+from services.contracts.series import StartSeries
+from services.dispatch.series import days_of
 from services.registry.identity import citizen_id, mobile
 
 SITES = {site.code: site for site in divisions.sites()}
@@ -120,3 +123,14 @@ def test_demo_accounts_belong_to_the_persons_of_the_demo() -> None:
 def test_the_loader_runs_without_eventlet() -> None:
     program = "import sys, deploy.reference.__main__; sys.exit(any(m in sys.modules for m in ('eventlet', 'nameko')))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_recurring_orders_of_the_demo_can_be_begun_by_who_asks_for_them() -> None:
+    accounts, items = {account.username: account for account in demo.accounts()}, {i.id: i for i in demo.items()}
+    now = datetime(2026, 6, 3, 1, tzinfo=UTC)
+    for account, told in wishes(now):
+        wish, item = StartSeries(**told), items[told["service_item"]]
+        assert Role.RESIDENT in accounts[account].roles
+        assert wish.target_group in item.target_groups and (wish.address or not item.needs_address)
+        assert days_of(wish.rule, wish.start)[0] >= date(2026, 6, 4)
+    assert {told["start"][11:16] for _, told in wishes(now)} == {"10:40", "09:00"}
