@@ -4,11 +4,11 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from services.chassis.messages import Command, Event
 from services.contracts.actor import Role
-from services.contracts.wording import form
+from services.contracts.wording import form, invalid_fields
 
 SiteCode = Annotated[
     str, StringConstraints(pattern=form(r"^(\d{4}|\d{6}|\d{9}|\d{12})$", "应填 4、6、9 或 12 位数字的区划代码"))
@@ -21,6 +21,8 @@ Identifier = Annotated[
 ]
 AccountKind = Annotated[str, StringConstraints(pattern=form("^(person|client)$", "只能填以下之一：person、client"))]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+Day = Annotated[date, Field(ge=date(1900, 1, 1), lt=date(2200, 1, 1))]
 Term = Annotated[
     str,
     StringConstraints(
@@ -29,6 +31,15 @@ Term = Annotated[
     ),
 ]  # fmt: skip
 """A skill or a qualification. It travels in events, so nothing fits in that could be a number of a person."""
+_TERMS = TypeAdapter(list[Term])
+
+
+def terms(path: str, texts: list[str]) -> list[str]:
+    """Texts of a field that may hold more than terms, each once; raise ``Invalid`` for what is none."""
+    try:
+        return list(dict.fromkeys(_TERMS.validate_python(texts)))
+    except ValidationError as error:
+        raise invalid_fields({**found, "loc": (path, *found["loc"])} for found in error.errors()) from None
 
 
 class Tier(StrEnum):
@@ -88,6 +99,35 @@ class AgeBand(StrEnum):
     UNDER_18 = "under_18"
     ADULT = "adult"
     OVER_70 = "over_70"
+
+
+class Slot(StrEnum):
+    """When a volunteer has time. A holiday that falls on a day of the working week has slots of its own."""
+
+    MON_MORNING = "mon_morning"
+    MON_AFTERNOON = "mon_afternoon"
+    MON_EVENING = "mon_evening"
+    TUE_MORNING = "tue_morning"
+    TUE_AFTERNOON = "tue_afternoon"
+    TUE_EVENING = "tue_evening"
+    WED_MORNING = "wed_morning"
+    WED_AFTERNOON = "wed_afternoon"
+    WED_EVENING = "wed_evening"
+    THU_MORNING = "thu_morning"
+    THU_AFTERNOON = "thu_afternoon"
+    THU_EVENING = "thu_evening"
+    FRI_MORNING = "fri_morning"
+    FRI_AFTERNOON = "fri_afternoon"
+    FRI_EVENING = "fri_evening"
+    SAT_MORNING = "sat_morning"
+    SAT_AFTERNOON = "sat_afternoon"
+    SAT_EVENING = "sat_evening"
+    SUN_MORNING = "sun_morning"
+    SUN_AFTERNOON = "sun_afternoon"
+    SUN_EVENING = "sun_evening"
+    HOLIDAY_MORNING = "holiday_morning"
+    HOLIDAY_AFTERNOON = "holiday_afternoon"
+    HOLIDAY_EVENING = "holiday_evening"
 
 
 class OfferMode(StrEnum):
@@ -213,7 +253,12 @@ class VolunteerEvent(RegistryEvent):
     availability: list[str] = Field(default=[])
     """Slots; none given means any time."""
     absences: list[Absence] = Field(default=[])
+    """Those that are not over."""
     suspended: bool = False
+    categories: list[Category] = Field(default=[])
+    """What the volunteer would like to do."""
+    verified: bool = False
+    """Whether name and id number were found to belong together."""
 
 
 class VolunteerRegistered(VolunteerEvent):
@@ -276,6 +321,60 @@ class RegisterVolunteer(Command):
     skills: list[ShortText] = Field(default_factory=list, max_length=30)
     guardian_consent: bool = False
     consent_version: str = "1"
+
+
+class UpdateProfile(Command):
+    """What is given replaces what was there; what is not stays."""
+
+    skills: list[Term] | None = Field(default=None, max_length=30)
+    availability: list[Slot] | None = Field(default=None, max_length=24)
+    """None of them means any time."""
+    categories: list[Category] | None = Field(default=None, max_length=30)
+
+
+class GrantQualification(Command):
+    """Also to renew it; with a day that has passed it ends."""
+
+    kind: Term
+    until: Day
+    """The last day on which it is valid."""
+
+
+class InsureVolunteer(Command):
+    until: Day
+    """The last day; one that has passed ends it."""
+
+
+class ReportAbsence(Command):
+    """From the first day to the last, both included."""
+
+    start: Day = Field(alias="from")
+    end: Day = Field(alias="to")
+    stand_in: Identifier | None = None
+    """Volunteer id of a team mate."""
+
+
+class WithdrawAbsence(Command):
+    pass
+
+
+class SuspendVolunteer(Command):
+    reason: Reason
+
+
+class ResumeVolunteer(Command):
+    reason: Reason
+
+
+class RealNameResult(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+class CheckRealName(Command):
+    result: RealNameResult
+    reason: Reason | None = None
+    """Needed where it has failed."""
 
 
 class AddAccount(Command):

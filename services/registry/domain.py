@@ -1,15 +1,13 @@
-"""Places and people: sites, teams, volunteers, residents, service items, accounts, and who may see whom.
+"""Places and people: sites, teams, residents, service items, accounts; volunteers are in ``volunteers.py``.
 
 What the reference data decide is compared, the rest (``compare=False``) is not: so sending the same again
 changes nothing.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
-from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
-from enum import StrEnum
 from typing import Any
 
 from services.contracts.actor import SYSTEM, Actor, Role
@@ -17,7 +15,6 @@ from services.contracts.errors import Conflict, Forbidden, invalid
 from services.contracts.privacy import Secret
 from services.contracts.registry import (
     AddAccount,
-    AddVolunteer,
     Category,
     FormTeam,
     ItemPublished,
@@ -25,20 +22,15 @@ from services.contracts.registry import (
     OpeningHours,
     OpenSite,
     PublishItem,
-    RegisterVolunteer,
     ResidentRegistered,
     Risk,
     SiteOpened,
     TargetGroup,
     TeamFormed,
     Tier,
-    VolunteerRegistered,
 )
-from services.registry import identity
 
 TIERS = (Tier.CITY, Tier.CENTER, Tier.INSTITUTE, Tier.STATION)
-GUARDIAN_BELOW = 14
-"""Years; a younger person is registered with a guardian's consent only (domain, section 5)."""
 STAR_THRESHOLDS = (100, 300, 600, 1000, 1500)
 """Hours for 1 to 5 stars (domain, section 5)."""
 STAMP_LENGTH = 16  # characters
@@ -204,74 +196,6 @@ class ServiceItem:
 # -- people ---------------------------------------------------------------------------------------------
 
 
-class RealName(StrEnum):
-    NONE = "none"
-    PENDING = "pending"
-    PASSED = "passed"
-    FAILED = "failed"
-
-
-@dataclass
-class Volunteer:
-    """Birth date and sex stand in the id number and nowhere else."""
-
-    id: str
-    name: Secret
-    site: str
-    id_number: Secret
-    id_number_index: str
-    """Keyed hash of the id number: one person registers once."""
-    phone: Secret
-    real_name: RealName
-    categories: list[Category]
-    skills: list[str] = field(default_factory=list)
-    guardian_consent: bool = False
-    consent_version: str = ""
-    account_id: str | None = _uncompared()
-    version: int = _uncompared(0)
-
-    @classmethod
-    def register(
-        cls, id: str, wanted: RegisterVolunteer, site: Site, account: "Account", id_number: str, index: str, today: date
-    ) -> tuple["Volunteer", VolunteerRegistered]:
-        """A person by oneself; ``id_number`` has been checked and ``index`` belongs to it."""
-        age = identity.age_on(today, identity.birth_date(id_number))
-        if age < GUARDIAN_BELOW and not wanted.guardian_consent:
-            raise invalid("guardian_consent", "未满14周岁须经监护人同意")
-        volunteer = cls(
-            id=id, name=wanted.name, site=site.id, id_number=id_number, id_number_index=index,
-            phone=identity.mobile(wanted.phone), real_name=RealName.PENDING, categories=wanted.categories,
-            skills=wanted.skills, guardian_consent=wanted.guardian_consent, consent_version=wanted.consent_version,
-            account_id=account.id,
-        )  # fmt: skip
-        account.become_volunteer(id)
-        return volunteer, volunteer._registered(site)
-
-    @classmethod
-    def add(
-        cls, wanted: AddVolunteer, site: Site, id_number: str, index: str
-    ) -> tuple["Volunteer", VolunteerRegistered]:
-        """From reference data, real-name checked already."""
-        if wanted.birth_date not in (None, identity.birth_date(id_number)):
-            raise invalid("birth_date", "出生日期与身份证号不一致")
-        volunteer = cls(
-            id=wanted.id, name=wanted.name, site=site.id, id_number=id_number, id_number_index=index,
-            phone=identity.mobile(wanted.phone), real_name=RealName.PASSED, categories=wanted.categories,
-        )  # fmt: skip
-        return volunteer, volunteer._registered(site)
-
-    def _registered(self, site: Site) -> VolunteerRegistered:
-        return VolunteerRegistered(site=site.id, volunteer_id=self.id, path=site.path)
-
-    @property
-    def birth_date(self) -> date:
-        return identity.birth_date(self.id_number)
-
-    @property
-    def sex(self) -> str:
-        return identity.sex(self.id_number)
-
-
 @dataclass
 class Resident:
     """Has the id of the account."""
@@ -394,33 +318,3 @@ def must_administer(actor: Actor) -> None:
 def may_read_posts(actor: Actor) -> bool:
     """Who holds a post."""
     return actor.is_admin or actor.has(Role.STAFF)
-
-
-class Sight(StrEnum):
-    """As what somebody sees a volunteer."""
-
-    SELF = "self"
-    STAFF = "staff"
-    LEADER = "leader"
-    MEMBER = "member"
-
-    @property
-    def reads_name(self) -> bool:
-        return self is not Sight.MEMBER
-
-    @property
-    def reads_id_number(self) -> bool:
-        """Masked even so."""
-        return self in (Sight.SELF, Sight.STAFF)
-
-
-def sight_of(actor: Actor, volunteer: Volunteer, path: Collection[str], teams: Iterable[Team]) -> Sight | None:
-    """``path`` is that of the volunteer's site, ``teams`` are those that the volunteer is in. None: not at all."""
-    if volunteer.id == actor.volunteer or volunteer.account_id == actor.id:
-        return Sight.SELF
-    if actor.is_admin or (actor.has(Role.STAFF) and actor.site in path):
-        return Sight.STAFF
-    shared = [team for team in teams if actor.volunteer in team.member_ids]
-    if any(team.leader_id == actor.volunteer for team in shared):
-        return Sight.LEADER
-    return Sight.MEMBER if shared else None

@@ -1,20 +1,13 @@
 """The registry's aggregates, with the indexes of their queries."""
 
+from datetime import date
 from typing import TypeVar
 
 from pymongo import ASCENDING, IndexModel
 
 from services.chassis.repository import Aggregate, Page, Repository
-from services.registry.domain import (
-    Account,
-    Release,
-    Resident,
-    ServiceItem,
-    Site,
-    Team,
-    Volunteer,
-    VolunteerTotals,
-)
+from services.registry.domain import Account, Release, Resident, ServiceItem, Site, Team, VolunteerTotals
+from services.registry.volunteers import Entry, Volunteer
 
 A = TypeVar("A", bound=Aggregate)
 BY_ID = ("_id", ASCENDING)
@@ -68,10 +61,28 @@ class Volunteers(Repository[Volunteer]):
     collection = "volunteers"
     aggregate = Volunteer
     publishes = True
-    indexes = (IndexModel([("id_number_index", ASCENDING)], unique=True),)
+    indexes = (
+        IndexModel([("id_number_index", ASCENDING)], unique=True),
+        IndexModel([("band_ends_on", ASCENDING)], partialFilterExpression={"band_ends_on": {"$type": "string"}}),
+    )
 
     def with_id_number(self, index: str) -> Volunteer | None:
         return next(iter(self.select({"id_number_index": index}, limit=1)), None)
+
+    def with_band_ending(self, today: date, limit: int) -> list[Volunteer]:
+        """Days are kept as text, which sorts as they do."""
+        query = {"band_ends_on": {"$type": "string", "$lte": today.isoformat()}}
+        return self.select(query, [("band_ends_on", ASCENDING)], limit)
+
+
+class Log(Repository[Entry]):
+    collection = "volunteer_log"
+    aggregate = Entry
+    indexes = (IndexModel([("volunteer_id", ASCENDING), ("_id", ASCENDING)]),)
+
+    def of(self, volunteer_id: str, limit: int, cursor: str | None) -> Page[Entry]:
+        """Newest first."""
+        return self.page({"volunteer_id": volunteer_id}, limit, cursor)
 
 
 class Residents(Counted[Resident]):

@@ -1,5 +1,6 @@
 """Registry: who and what is there, and who is asking."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -8,11 +9,13 @@ from eventlet import tpool
 from ulid import ULID
 
 from services.chassis.clock import now
+from services.chassis.messages import Event
 from services.chassis.personal import blind_index
 from services.chassis.process import UnitOfWork
 from services.chassis.rpc import command, query
 from services.chassis.settings import settings
 from services.chassis.subscriber import subscribe
+from services.chassis.timer import every
 from services.contracts.activities import HoursEffective, HoursReversed
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import Conflict, Forbidden, NotFound, Unauthenticated, invalid
@@ -21,15 +24,24 @@ from services.contracts.registry import (
     AddAccount,
     AddVolunteer,
     Authenticate,
+    CheckRealName,
     FormTeam,
+    GrantQualification,
+    InsureVolunteer,
     OpenSites,
     PublishItem,
     RegisterVolunteer,
+    ReportAbsence,
+    ResumeVolunteer,
+    SuspendVolunteer,
+    UpdateProfile,
+    WithdrawAbsence,
 )
 from services.registry import domain, identity, passwords
-from services.registry.domain import Account, Release, Resident, ServiceItem, Sight, Site, Team, Volunteer
+from services.registry.domain import Account, Release, Resident, ServiceItem, Site, Team
 from services.registry.repository import (
     Accounts,
+    Log,
     Releases,
     Residents,
     ServiceItems,
@@ -39,6 +51,7 @@ from services.registry.repository import (
     Volunteers,
 )
 from services.registry.views import (
+    entry_view,
     identity_view,
     item_view,
     listed_site_view,
@@ -46,10 +59,14 @@ from services.registry.views import (
     site_view,
     volunteer_view,
 )
+from services.registry.volunteers import Entry, Sight, Volunteer, permit, sight_of
 
 CHINA = ZoneInfo("Asia/Shanghai")
 REFERENCE = "reference"
 DEMO_PASSWORD = "demo"
+AGE_TICK = 10.0  # seconds
+DUE_AT_ONCE = 250
+"""Volunteers that one tick looks at in one go; the next follows at once while there are more."""
 ALREADY_REGISTERED = "这个身份证号已经登记为志愿者，不能重复登记；如有疑问请联系所在的站"
 
 # Each thread keeps the memory of its last password hash, and there are two cores at most places.
@@ -61,7 +78,7 @@ class RegistryService:
 
     uow = UnitOfWork(
         sites=Sites, teams=Teams, items=ServiceItems, volunteers=Volunteers, residents=Residents,
-        accounts=Accounts, totals=Totals, releases=Releases,
+        accounts=Accounts, totals=Totals, releases=Releases, log=Log,
     )  # fmt: skip
 
     # -- who is asking ------------------------------------------------------------------------------
@@ -123,16 +140,92 @@ class RegistryService:
         volunteer, registered = Volunteer.register(str(ULID()), command, site, account, id_number, index, _today())
         self.uow.volunteers.add(volunteer, registered)
         self.uow.accounts.save(account)
-        return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), Sight.SELF)
+        return self._seen(volunteer, Sight.SELF)
+
+    @command(UpdateProfile)
+    def update_profile(self, actor: Actor, volunteer_id: str, command: UpdateProfile) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("update_profile", actor, volunteer_id)
+        events = volunteer.update_profile(command, site, _today())
+        self._keep(actor, volunteer, events, "profile", "")
+        return self._seen(volunteer, sight)
+
+    @command(GrantQualification)
+    def grant_qualification(self, actor: Actor, volunteer_id: str, command: GrantQualification) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("qualify", actor, volunteer_id)
+        events = volunteer.qualify(command, site, _today())
+        self._keep(actor, volunteer, events, "qualification", f"{command.kind} {command.until}")
+        return self._seen(volunteer, sight)
+
+    @command(InsureVolunteer)
+    def insure_volunteer(self, actor: Actor, volunteer_id: str, command: InsureVolunteer) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("insure", actor, volunteer_id)
+        events = volunteer.insure(command.until, site, _today())
+        self._keep(actor, volunteer, events, "insurance", f"{command.until}")
+        return self._seen(volunteer, sight)
+
+    @command(ReportAbsence)
+    def report_absence(self, actor: Actor, volunteer_id: str, command: ReportAbsence) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("report_absence", actor, volunteer_id)
+        mates = {id for team in self.uow.teams.with_member(volunteer.id) for id in team.member_ids}
+        events = volunteer.report_absence(str(ULID()), command, mates, site, _today())
+        self._keep(actor, volunteer, events, "absence", f"{command.start}～{command.end}")
+        return self._seen(volunteer, sight)
+
+    @command(WithdrawAbsence)
+    def withdraw_absence(
+        self, actor: Actor, volunteer_id: str, absence_id: str, command: WithdrawAbsence
+    ) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("withdraw_absence", actor, volunteer_id)
+        leave = volunteer.leave(absence_id)
+        events = volunteer.withdraw_absence(leave, site, _today())
+        self._keep(actor, volunteer, events, "absence_withdrawn", f"{leave.start}～{leave.end}")
+        return self._seen(volunteer, sight)
+
+    @command(SuspendVolunteer)
+    def suspend_volunteer(self, actor: Actor, volunteer_id: str, command: SuspendVolunteer) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("suspend", actor, volunteer_id)
+        events = volunteer.suspend(command.reason, site, _today())
+        self._keep(actor, volunteer, events, "suspended", command.reason)
+        return self._seen(volunteer, sight)
+
+    @command(ResumeVolunteer)
+    def resume_volunteer(self, actor: Actor, volunteer_id: str, command: ResumeVolunteer) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("resume", actor, volunteer_id)
+        events = volunteer.resume(site, _today())
+        self._keep(actor, volunteer, events, "resumed", command.reason)
+        return self._seen(volunteer, sight)
+
+    @command(CheckRealName)
+    def check_real_name(self, actor: Actor, volunteer_id: str, command: CheckRealName) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("check_real_name", actor, volunteer_id)
+        events = volunteer.check_real_name(command, site, _today())
+        self._keep(actor, volunteer, events, f"real_name_{command.result}", command.reason or "")
+        return self._seen(volunteer, sight)
 
     @query
     def volunteer(self, actor: Actor, volunteer_id: str) -> dict[str, Any]:
-        volunteer = self.uow.volunteers.get(volunteer_id)
-        teams = self.uow.teams.with_member(volunteer.id)
-        sight = domain.sight_of(actor, volunteer, self._site(volunteer.site).path, teams)
-        if sight is None:
-            raise NotFound()
-        return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), sight)
+        volunteer, _, sight = self._permitted("read", actor, volunteer_id)
+        return self._seen(volunteer, sight)
+
+    @query
+    def volunteer_log(
+        self, actor: Actor, volunteer_id: str, limit: int = 50, cursor: str | None = None
+    ) -> dict[str, Any]:
+        volunteer, _, _ = self._permitted("read_log", actor, volunteer_id)
+        page = self.uow.log.of(volunteer.id, limit, cursor)
+        return {"items": [entry_view(entry) for entry in page.items], "next": page.next}
+
+    @every(AGE_TICK)
+    def follow_ages(self) -> int:
+        """Who has had the birthday at which an age band ends; only what is due is read."""
+        if not self.uow.leads():
+            return 0
+        due = self.uow.volunteers.with_band_ending(_today(), DUE_AT_ONCE)
+        sites = self.uow.sites.find_many({volunteer.site for volunteer in due})
+        for volunteer in due:
+            self.uow.volunteers.save(volunteer, *volunteer.grow_older(sites[volunteer.site], _today()))
+        looked_at: int = self.uow.commit_each()
+        return looked_at
 
     # -- reference data: sent again they change nothing ---------------------------------------------
 
@@ -165,8 +258,9 @@ class RegistryService:
     @command(AddVolunteer)
     def add_volunteer(self, actor: Actor, command: AddVolunteer) -> dict[str, Any]:
         domain.must_administer(actor)
+        site, known = self._chosen_site(command.site), self.uow.volunteers.find(command.id)
         id_number, index = self._free_id_number(command.id_number, of=command.id)
-        volunteer, registered = Volunteer.add(command, self._chosen_site(command.site), id_number, index)
+        volunteer, registered = Volunteer.add(command, site, id_number, index, _today(), known)
         self._bring(self.uow.volunteers, volunteer, registered)
         return {"id": volunteer.id}
 
@@ -231,6 +325,21 @@ class RegistryService:
         self._follow_balance(event)
 
     # -- parts --------------------------------------------------------------------------------------
+
+    def _permitted(self, what: str, actor: Actor, volunteer_id: str) -> tuple[Volunteer, Site, Sight]:
+        """With the site, and as what the actor sees the volunteer."""
+        volunteer = self.uow.volunteers.get(volunteer_id)
+        site, teams = self._site(volunteer.site), self.uow.teams.with_member(volunteer.id)
+        return volunteer, site, permit(what, sight_of(actor, volunteer, site.path, teams))
+
+    def _keep(self, actor: Actor, volunteer: Volunteer, events: Sequence[Event], what: str, note: str) -> None:
+        """With a line in the log; nothing when nothing has changed."""
+        if events:
+            self.uow.volunteers.save(volunteer, *events)
+            self.uow.log.add(Entry(str(ULID()), volunteer.id, now(), actor.id, what, note))
+
+    def _seen(self, volunteer: Volunteer, sight: Sight) -> dict[str, Any]:
+        return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), sight)
 
     def _follow_balance(self, event: PointsDeposited | PointsReversed) -> None:
         totals = self.uow.totals.of(event.account_id)

@@ -1,6 +1,7 @@
 """How places and people look to who asks."""
 
 from collections.abc import Iterable
+from datetime import date
 from typing import Any
 
 from services.contracts.actor import Actor
@@ -9,13 +10,12 @@ from services.registry.domain import (
     STAFFING,
     Account,
     ServiceItem,
-    Sight,
     Site,
     Team,
-    Volunteer,
     VolunteerTotals,
     may_read_posts,
 )
+from services.registry.volunteers import Entry, Leave, Sight, Volunteer
 
 
 def identity_view(who: Account | Actor) -> dict[str, Any]:
@@ -96,5 +96,39 @@ def volunteer_view(volunteer: Volunteer, totals: VolunteerTotals, sight: Sight) 
         "hours": totals.hours,
         "points": totals.points,
         "categories": volunteer.categories,
+        "suspended": volunteer.suspended,
+        **_seen(_abilities(volunteer), sight.reads_abilities),
+        **_seen(_reasons(volunteer), sight.reads_reasons),
         "id_number": mask(volunteer.id_number) if sight.reads_id_number else None,
     }
+
+
+def _seen(part: dict[str, Any], is_seen: bool) -> dict[str, Any]:
+    return part if is_seen else dict.fromkeys(part)
+
+
+def _abilities(volunteer: Volunteer) -> dict[str, Any]:
+    return {
+        "age_band": volunteer.age_band,
+        "skills": volunteer.skills,
+        "qualifications": [held.model_dump(mode="json") for held in volunteer.qualifications],
+        "insured_until": _day(volunteer.insured_until),
+        "availability": volunteer.availability,
+        "absences": [_absence(leave) for leave in volunteer.absences],
+    }
+
+
+def _absence(leave: Leave) -> dict[str, Any]:
+    return {"id": leave.id, "from": _day(leave.start), "to": _day(leave.end), "stand_in": leave.stand_in}
+
+
+def _day(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
+def _reasons(volunteer: Volunteer) -> dict[str, Any]:
+    return {"suspension_reason": volunteer.suspension_reason, "real_name_reason": volunteer.real_name_reason}
+
+
+def entry_view(entry: Entry) -> dict[str, Any]:
+    return {"id": entry.id, "at": entry.at.isoformat(), "by": entry.by, "what": entry.what, "note": entry.note}

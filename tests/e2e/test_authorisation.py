@@ -50,6 +50,7 @@ STANDING: dict[str, dict[str, list[str]]] = {
 REASON = {"reason": "试一试"}
 
 
+AWAY = {"from": "2099-07-01", "to": "2099-07-31"}
 NEWCOMER = {"name": "周满仓", "id_number": "130824194005010024", "phone": "13912345678"}
 
 
@@ -74,7 +75,7 @@ class Row:
 ANONYMOUS = "nobody"
 SIGNED_IN = "person client"
 ORDER = "requester holder above leader member admin"
-PERSONS = "self staff team"
+PERSONS = "self staff leads team"
 MATRIX = {
     "POST /oauth/token": Row(f"{SIGNED_IN} {ANONYMOUS}"),
     "GET /v1/me": Row(SIGNED_IN),
@@ -113,6 +114,17 @@ MATRIX = {
     "POST /v1/volunteers": Row("person", "client", body=NEWCOMER),
     "GET /v1/volunteers/{volunteer_id}": Row(PERSONS),
     "GET /v1/volunteers/{volunteer_id}/hours": Row("self staff"),
+    "GET /v1/volunteers/{volunteer_id}/log": Row("self staff", "leads team"),
+    "POST /v1/volunteers/{volunteer_id}/profile": Row("self staff", "leads team", body={"skills": ["理发"]}),
+    "POST /v1/volunteers/{volunteer_id}/qualifications": Row(
+        "staff", "self leads team", body={"kind": "急救员", "until": "2099-12-31"}
+    ),
+    "POST /v1/volunteers/{volunteer_id}/insurance": Row("staff", "self leads team", body={"until": "2099-12-31"}),
+    "POST /v1/volunteers/{volunteer_id}/absences": Row("self staff leads", "team", body=AWAY),
+    "POST /v1/volunteers/{volunteer_id}/absences/{absence_id}/withdraw": Row("self staff leads", "team"),
+    "POST /v1/volunteers/{volunteer_id}/suspend": Row("staff", "self leads team", body=REASON),
+    "POST /v1/volunteers/{volunteer_id}/resume": Row("staff", "self leads team", body=REASON),
+    "POST /v1/volunteers/{volunteer_id}/real-name": Row("staff", "self leads team", body={"result": "passed"}),
     "POST /v1/hours/{hours_id}/reverse": Row("staff", "self", body=REASON),
     "GET /v1/accounts/{account_id}": Row("self staff"),
     "GET /v1/accounts/{account_id}/entries": Row("self staff"),
@@ -140,6 +152,8 @@ VOLUNTEERS: dict[str, tuple[set[str], set[str]]] = {
     "vol-leader-county": (COUNTY_ABOVE, set()),
 }
 """Staff over a volunteer, and who is of the same team."""
+LEADERS = {"vol-volunteer1": "leader1"}
+"""Who leads the team of a volunteer."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +193,13 @@ def standing_of(username: str, place: str, order: dict[str, Any]) -> str:
 
 def _standing_to_volunteer(username: str, volunteer: str) -> str:
     staff, team = VOLUNTEERS[volunteer]
-    known = {f"vol-{username}" == volunteer: "self", username in team: "team", username in staff: "staff"}
+    leads = username == LEADERS.get(volunteer)
+    known = {
+        f"vol-{username}" == volunteer: "self",
+        username in team: "team",
+        leads: "leads",
+        username in staff: "staff",
+    }
     return ANONYMOUS if username == ANONYMOUS else known.get(True, "stranger")
 
 

@@ -29,6 +29,9 @@ CANARIES = {
     "summary": "金丝雀的水管修好了",
     "comment": "金丝雀很满意",
     "message": "金丝雀问您几点在家",
+    "suspension": "金丝雀三次没有到场",
+    "resumption": "金丝雀已经说明情况",
+    "real name": "金丝雀的姓名与身份证号不符",
 }
 WORDS = {
     "wish of the tests": WISH["description"],
@@ -70,7 +73,22 @@ def _life(steps: Steps) -> None:
         who.post(f"{path}/{move}", body, f"canary-{move}").raise_for_status()
     wrong = {"name": CANARIES["name"], "id_number": CANARIES["id number"], "phone": "x"}
     assert steps.system.person("resident2").post("/v1/volunteers", wrong).status_code == 422
+    _vouch(steps)
     steps.settled(order, "vol-leader1")
+
+
+def _vouch(steps: Steps) -> None:
+    """What staff write down of a volunteer."""
+    path, station = "/v1/volunteers/vol-volunteer2", steps.system.person("station")
+    changes = (
+        ("suspend", {"reason": CANARIES["suspension"]}),
+        ("resume", {"reason": CANARIES["resumption"]}),
+        ("real-name", {"result": "failed", "reason": CANARIES["real name"]}),
+        ("real-name", {"result": "passed"}),
+    )
+    for change, body in changes:
+        station.post(f"{path}/{change}", body, f"canary-{change}-{body.get('result')}").raise_for_status()
+    assert CANARIES["suspension"] in station.get(f"{path}/log").text
 
 
 def _places(system: System, rabbitmq: RabbitMQ, mongodb: MongoDB) -> Iterator[tuple[str, bytes]]:
@@ -111,6 +129,6 @@ def test_nothing_personal_is_left_in_clear_anywhere(
     places = list(_places(system, rabbitmq, mongodb))
     found = {(place, whose) for place, content in places for way, whose in words.items() if way in content}
     assert sorted(found) == []
-    stored = f"{system.prefix}registry.volunteers", f"{system.prefix}dispatch.orders"
+    stored = [f"{system.prefix}{name}" for name in ("registry.volunteers", "registry.volunteer_log", "dispatch.orders")]
     filled = {place for place, content in places if content}
     assert {"log dispatch.log", "log mongod.log", "metrics", "answers", "events", "oplog", *stored} <= filled

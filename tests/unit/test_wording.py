@@ -11,7 +11,7 @@ from gateway.routes.orders import Limit, OrderId, Text
 from gateway.routes.registry import Id
 from services.contracts.actor import Actor, Role
 from services.contracts.dispatch import Channel, CompleteOrder, PlaceOrder, RateOrder
-from services.contracts.registry import OfferMode, Risk, TargetGroup, Tier
+from services.contracts.registry import OfferMode, RealNameResult, Risk, Slot, TargetGroup, Tier
 from services.contracts.wording import FORMS, UNKNOWN, WORDS, WORDS_OF_TIME, invalid_fields
 from tests.contract.schemas import parts_of_commands
 
@@ -20,7 +20,10 @@ WRONG: list[Any] = [
     "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "9" * 5000, -1, 6, 1.5, 10**30, float("nan"), True,
     [], [None], ["soon"], ["1"], ["elderly"] * 501, {}, {"soon": 1}, {"$ne": None},
 ]  # fmt: skip
-VALUES = {*Channel, *OfferMode, *Risk, *Role, *TargetGroup, *Tier, "person", "client", "true", "false", "http", "https"}
+VALUES = {
+    *Channel, *OfferMode, *RealNameResult, *Risk, *Role, *Slot, *TargetGroup, *Tier,
+    "person", "client", "true", "false", "http", "https",
+}  # fmt: skip
 Errors = list[Any]
 
 
