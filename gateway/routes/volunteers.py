@@ -8,6 +8,7 @@ from gateway.routes.orders import Caller, Limit, Text
 from gateway.routes.registry import Id
 from services.contracts.registry import (
     CheckRealName,
+    GiveConsent,
     GrantQualification,
     InsureVolunteer,
     RegisterVolunteer,
@@ -16,6 +17,7 @@ from services.contracts.registry import (
     SuspendVolunteer,
     UpdateProfile,
     WithdrawAbsence,
+    WithdrawConsent,
 )
 
 router = APIRouter(prefix="/v1/volunteers", tags=["volunteers"])
@@ -115,3 +117,19 @@ async def check_real_name(
 ) -> Response:  # fmt: skip
     """Whether name and id number belong together; a failure needs a reason."""
     return await call.command("registry.check_real_name", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/consents")
+async def give_consent(
+    volunteer_id: Id, call: Caller, command: Annotated[GiveConsent, _like(purpose="publication", version="1")]
+) -> Response:
+    """To the text of a purpose in a version; nobody agrees for another."""
+    return await call.command("registry.give_consent", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/consents/withdraw")
+async def withdraw_consent(
+    volunteer_id: Id, call: Caller, command: Annotated[WithdrawConsent, _like(purpose="publication")]
+) -> Response:
+    """It ends as soon as those who rely on it are told."""
+    return await call.command("registry.withdraw_consent", command, volunteer_id=volunteer_id)

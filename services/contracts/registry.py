@@ -130,6 +130,17 @@ class Slot(StrEnum):
     HOLIDAY_EVENING = "holiday_evening"
 
 
+class Purpose(StrEnum):
+    """What a volunteer agrees to; each by itself (domain, section 5)."""
+
+    REGISTRATION = "registration"
+    """To be kept as a volunteer."""
+    PUBLICATION = "publication"
+    """To be named where anybody may read it."""
+    PROVINCE = "province"
+    """To be passed on to the province's platform."""
+
+
 class OfferMode(StrEnum):
     """How a site with ``auto_offer`` looks for a team; without it orders are offered by hand."""
 
@@ -259,6 +270,8 @@ class VolunteerEvent(RegistryEvent):
     """What the volunteer would like to do."""
     verified: bool = False
     """Whether name and id number were found to belong together."""
+    consents: list[Purpose] = Field(default=[])
+    """Purposes that the volunteer agrees to now."""
 
 
 class VolunteerRegistered(VolunteerEvent):
@@ -364,6 +377,24 @@ class SuspendVolunteer(Command):
 
 class ResumeVolunteer(Command):
     reason: Reason
+
+
+TextVersion = Annotated[
+    str, StringConstraints(max_length=12, pattern=form(r"^\d{1,3}(\.\d{1,3}){0,2}$", "应填版本号，如 1 或 2.1"))
+]
+
+
+class GiveConsent(Command):
+    """To the text of the purpose in this version; a later one takes the place of an earlier one."""
+
+    purpose: Purpose
+    version: TextVersion
+    guardian_consent: bool = False
+    """Needed below 14."""
+
+
+class WithdrawConsent(Command):
+    purpose: Purpose
 
 
 class RealNameResult(StrEnum):

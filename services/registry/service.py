@@ -26,6 +26,7 @@ from services.contracts.registry import (
     Authenticate,
     CheckRealName,
     FormTeam,
+    GiveConsent,
     GrantQualification,
     InsureVolunteer,
     OpenSites,
@@ -36,6 +37,7 @@ from services.contracts.registry import (
     SuspendVolunteer,
     UpdateProfile,
     WithdrawAbsence,
+    WithdrawConsent,
 )
 from services.registry import domain, identity, passwords
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, Team
@@ -59,7 +61,7 @@ from services.registry.views import (
     site_view,
     volunteer_view,
 )
-from services.registry.volunteers import Entry, Sight, Volunteer, permit, sight_of
+from services.registry.volunteers import PURPOSES, Entry, Sight, Volunteer, permit, sight_of
 
 CHINA = ZoneInfo("Asia/Shanghai")
 REFERENCE = "reference"
@@ -139,6 +141,7 @@ class RegistryService:
         id_number, index = self._free_id_number(command.id_number)
         volunteer, registered = Volunteer.register(str(ULID()), command, site, account, id_number, index, _today())
         self.uow.volunteers.add(volunteer, registered)
+        self._note(actor, volunteer, "consent", volunteer.consents[0].in_words)
         self.uow.accounts.save(account)
         return self._seen(volunteer, Sight.SELF)
 
@@ -200,6 +203,20 @@ class RegistryService:
         volunteer, site, sight = self._permitted("check_real_name", actor, volunteer_id)
         events = volunteer.check_real_name(command, site, _today())
         self._keep(actor, volunteer, events, f"real_name_{command.result}", command.reason or "")
+        return self._seen(volunteer, sight)
+
+    @command(GiveConsent)
+    def give_consent(self, actor: Actor, volunteer_id: str, command: GiveConsent) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("consent_to", actor, volunteer_id)
+        events = volunteer.consent_to(command, site, _today())
+        self._keep(actor, volunteer, events, "consent", volunteer.consents[-1].in_words)
+        return self._seen(volunteer, sight)
+
+    @command(WithdrawConsent)
+    def withdraw_consent(self, actor: Actor, volunteer_id: str, command: WithdrawConsent) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("withdraw_consent", actor, volunteer_id)
+        events = volunteer.withdraw_consent(command.purpose, site, _today())
+        self._keep(actor, volunteer, events, "consent_withdrawn", PURPOSES[command.purpose])
         return self._seen(volunteer, sight)
 
     @query
@@ -336,7 +353,10 @@ class RegistryService:
         """With a line in the log; nothing when nothing has changed."""
         if events:
             self.uow.volunteers.save(volunteer, *events)
-            self.uow.log.add(Entry(str(ULID()), volunteer.id, now(), actor.id, what, note))
+            self._note(actor, volunteer, what, note)
+
+    def _note(self, actor: Actor, volunteer: Volunteer, what: str, note: str) -> None:
+        self.uow.log.add(Entry(str(ULID()), volunteer.id, now(), actor.id, what, note))
 
     def _seen(self, volunteer: Volunteer, sight: Sight) -> dict[str, Any]:
         return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), sight)

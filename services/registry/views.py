@@ -15,7 +15,7 @@ from services.registry.domain import (
     VolunteerTotals,
     may_read_posts,
 )
-from services.registry.volunteers import Entry, Leave, Sight, Volunteer
+from services.registry.volunteers import Consent, Entry, Leave, Sight, Volunteer
 
 
 def identity_view(who: Account | Actor) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def volunteer_view(volunteer: Volunteer, totals: VolunteerTotals, sight: Sight) 
         "categories": volunteer.categories,
         "suspended": volunteer.suspended,
         **_seen(_abilities(volunteer), sight.reads_abilities),
-        **_seen(_reasons(volunteer), sight.reads_reasons),
+        **_seen(_file(volunteer), sight.reads_file),
         "id_number": mask(volunteer.id_number) if sight.reads_id_number else None,
     }
 
@@ -126,8 +126,17 @@ def _day(day: date | None) -> str | None:
     return day.isoformat() if day else None
 
 
-def _reasons(volunteer: Volunteer) -> dict[str, Any]:
-    return {"suspension_reason": volunteer.suspension_reason, "real_name_reason": volunteer.real_name_reason}
+def _file(volunteer: Volunteer) -> dict[str, Any]:
+    return {
+        "suspension_reason": volunteer.suspension_reason,
+        "real_name_reason": volunteer.real_name_reason,
+        "consents": [_consent(consent) for consent in volunteer.consents],
+    }
+
+
+def _consent(given: Consent) -> dict[str, Any]:
+    since = _day(given.since)
+    return {"purpose": given.purpose, "version": given.text, "since": since, "guardian_consent": given.guardian}
 
 
 def entry_view(entry: Entry) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from services.contracts.registry import (
     AgeBand,
     Category,
     CheckRealName,
+    GiveConsent,
     GrantQualification,
+    Purpose,
     Qualification,
     RealNameResult,
     RegisterVolunteer,
@@ -41,6 +43,7 @@ BANDS = ((14, AgeBand.UNDER_14), (16, AgeBand.UNDER_16), (18, AgeBand.UNDER_18),
 """Years at which each band ends; the last has no end."""
 MOST_QUALIFICATIONS, MOST_ABSENCES = 50, 50
 """Each of a volunteer's events carries all of them."""
+PURPOSES = {Purpose.REGISTRATION: "登记为志愿者", Purpose.PUBLICATION: "公开姓名", Purpose.PROVINCE: "报送省级平台"}
 
 E = TypeVar("E", bound=VolunteerEvent)
 
@@ -63,6 +66,21 @@ class Leave:
 
 
 @dataclass
+class Consent:
+    """To a version of the text of a purpose; ``guardian``: who is below 14 has theirs."""
+
+    purpose: Purpose
+    text: str
+    """The version."""
+    since: date
+    guardian: bool = False
+
+    @property
+    def in_words(self) -> str:
+        return f"{PURPOSES[self.purpose]}，第 {self.text} 版" + ("，监护人同意" if self.guardian else "")
+
+
+@dataclass
 class Volunteer:
     """Birth date and sex stand in the id number and nowhere else."""
 
@@ -76,8 +94,8 @@ class Volunteer:
     real_name: RealName = RealName.NONE
     categories: list[Category] = field(default_factory=list)
     skills: list[str] = field(default_factory=list)
-    guardian_consent: bool = False
-    consent_version: str = ""
+    consents: list[Consent] = field(default_factory=list)
+    """Those that hold; what was withdrawn is in the log."""
     age_band: AgeBand = AgeBand.ADULT
     """As it was told last."""
     band_ends_on: date | None = None
@@ -98,15 +116,14 @@ class Volunteer:
         cls, id: str, wanted: RegisterVolunteer, site: Site, account: Account, id_number: str, index: str, today: date
     ) -> tuple["Volunteer", VolunteerRegistered]:
         """A person by oneself; ``id_number`` has been checked and ``index`` belongs to it."""
-        age = identity.age_on(today, identity.birth_date(id_number))
-        if age < GUARDIAN_BELOW and not wanted.guardian_consent:
-            raise invalid("guardian_consent", "未满14周岁须经监护人同意")
+        consent = Consent(Purpose.REGISTRATION, wanted.consent_version, today, wanted.guardian_consent)
         volunteer = cls(
             id=id, name=wanted.name, site=site.id, id_number=id_number, id_number_index=index,
             phone=identity.mobile(wanted.phone), real_name=RealName.PENDING,
-            categories=_each_once(wanted.categories), skills=terms("skills", wanted.skills),
-            guardian_consent=wanted.guardian_consent, consent_version=wanted.consent_version, account_id=account.id,
+            categories=_each_once(wanted.categories), skills=terms("skills", wanted.skills), consents=[consent],
+            account_id=account.id,
         )  # fmt: skip
+        volunteer._must_be_asked_rightly(consent)
         account.become_volunteer(id)
         return volunteer, volunteer._tell(VolunteerRegistered, site, today)
 
@@ -218,6 +235,29 @@ class Volunteer:
         self.real_name, self.real_name_reason = found, checked.reason
         return self._updated(site, today)
 
+    def consent_to(self, wanted: GiveConsent, site: Site, today: date) -> list[Event]:
+        """Of each purpose the version that was agreed to last."""
+        consent = Consent(wanted.purpose, wanted.version, today, wanted.guardian_consent)
+        self._must_be_asked_rightly(consent)
+        known = self.consent(wanted.purpose)
+        if known and (known.text, known.guardian) == (consent.text, consent.guardian):
+            return []
+        self.consents = [*(other for other in self.consents if other is not known), consent]
+        return self._updated(site, today)
+
+    def consent(self, purpose: Purpose) -> Consent | None:
+        return next((consent for consent in self.consents if consent.purpose is purpose), None)
+
+    def withdraw_consent(self, purpose: Purpose, site: Site, today: date) -> list[Event]:
+        """Told at once, so that whoever shows a name stops to."""
+        if purpose is Purpose.REGISTRATION:
+            raise Conflict("没有这项同意就不能登记为志愿者，不能单独撤回；不再参加志愿服务，请联系所在的站")
+        known = self.consent(purpose)
+        if known is None:
+            return []
+        self.consents = [other for other in self.consents if other is not known]
+        return self._updated(site, today)
+
     def grow_older(self, site: Site, today: date) -> list[Event]:
         """What the clock does: tell of the new age band on the birthday on which it begins."""
         told = self.age_band
@@ -236,8 +276,12 @@ class Volunteer:
             site=site.id, volunteer_id=self.id, path=site.path, age_band=self.age_band, skills=self.skills,
             qualifications=self.qualifications, insured_until=self.insured_until, availability=list(self.availability),
             absences=ahead, suspended=self.suspended, categories=self.categories,
-            verified=self.real_name is RealName.PASSED,
+            verified=self.real_name is RealName.PASSED, consents=[consent.purpose for consent in self.consents],
         )  # fmt: skip
+
+    def _must_be_asked_rightly(self, consent: Consent) -> None:
+        if identity.age_on(consent.since, self.birth_date) < GUARDIAN_BELOW and not consent.guardian:
+            raise invalid("guardian_consent", "未满14周岁须经监护人同意")
 
     def _look_at_age(self, today: date) -> None:
         self.age_band, self.band_ends_on = age_band(self.birth_date, today), band_ends_on(self.birth_date, today)
@@ -305,7 +349,8 @@ class Sight(StrEnum):
         return self in (Sight.SELF, Sight.STAFF)
 
     @property
-    def reads_reasons(self) -> bool:
+    def reads_file(self) -> bool:
+        """Why something was decided, and what the volunteer has agreed to."""
         return self in (Sight.SELF, Sight.STAFF)
 
 
@@ -333,6 +378,8 @@ ALLOWED: dict[str, Sequence[Sight]] = {
     "suspend": OTHERS,
     "resume": OTHERS,
     "check_real_name": OTHERS,
+    "consent_to": (Sight.SELF,),
+    "withdraw_consent": ONESELF,
     "read_log": ONESELF,
     "read": tuple(Sight),
 }

@@ -125,6 +125,12 @@ MATRIX = {
     "POST /v1/volunteers/{volunteer_id}/suspend": Row("staff", "self leads team", body=REASON),
     "POST /v1/volunteers/{volunteer_id}/resume": Row("staff", "self leads team", body=REASON),
     "POST /v1/volunteers/{volunteer_id}/real-name": Row("staff", "self leads team", body={"result": "passed"}),
+    "POST /v1/volunteers/{volunteer_id}/consents": Row(
+        "self", "staff leads team", body={"purpose": "publication", "version": "1"}
+    ),
+    "POST /v1/volunteers/{volunteer_id}/consents/withdraw": Row(
+        "self staff", "leads team", body={"purpose": "publication"}
+    ),
     "POST /v1/hours/{hours_id}/reverse": Row("staff", "self", body=REASON),
     "GET /v1/accounts/{account_id}": Row("self staff"),
     "GET /v1/accounts/{account_id}/entries": Row("self staff"),

@@ -152,6 +152,18 @@ def test_every_change_is_told_once_with_all_facts_and_nothing_personal(system: S
     assert "holiday_evening" in told and "姓名" not in told and "birth" not in told
 
 
+def test_a_consent_that_is_withdrawn_is_told_at_once(system: System) -> None:
+    leader = system.person("leader-county")
+    with Events(system.amqp_uri) as events:
+        given = leader.do(f"{PATH}/consents", {"purpose": "publication", "version": "1"})["consents"]
+        assert [(consent["purpose"], consent["version"]) for consent in given] == [("publication", "1")]
+        assert system.person("center-county").post(f"{PATH}/consents", {"purpose": "province", "version": "1"}).is_error
+        assert leader.do(f"{PATH}/consents/withdraw", {"purpose": "publication"})["consents"] == []
+        eventually(lambda: events.of(LEADER) == ["volunteer.updated"] * 2, what="both are told")
+    log = leader.read(f"{PATH}/log?limit=2")["items"]
+    assert [line["what"] for line in log] == ["consent_withdrawn", "consent"]
+
+
 def test_skills_that_could_be_something_personal_are_refused(system: System) -> None:
     wish = {
         "name": "周满仓",

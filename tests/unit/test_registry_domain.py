@@ -14,6 +14,7 @@ from services.contracts.registry import (
     FormTeam,
     OpenSite,
     PublishItem,
+    Purpose,
     RegisterVolunteer,
     ResidentRegistered,
     SiteOpened,
@@ -254,7 +255,13 @@ def register(id_number: str, account: Account, consent: bool = False) -> tuple[V
 def test_a_resident_becomes_a_volunteer_of_the_village() -> None:
     account = an_account()
     volunteer, registered = register(GOOD[0], account)
-    expected = VolunteerRegistered(site=STATION.id, volunteer_id="v", path=STATION.path, age_band=AgeBand.OVER_70)
+    expected = VolunteerRegistered(
+        site=STATION.id,
+        volunteer_id="v",
+        path=STATION.path,
+        age_band=AgeBand.OVER_70,
+        consents=[Purpose.REGISTRATION],
+    )
     assert registered == expected
     assert (account.volunteer, account.roles) == ("v", [Role.RESIDENT, Role.VOLUNTEER])
     assert (volunteer.real_name, volunteer.account_id) == (RealName.PENDING, "a")
@@ -270,7 +277,7 @@ def test_below_fourteen_a_guardian_consents() -> None:
     with pytest.raises(Invalid, match="监护人") as refused:
         register(MINOR, an_account())
     assert refused.value.extra["fields"][0]["path"] == "guardian_consent"
-    assert register(MINOR, an_account(), consent=True)[0].guardian_consent
+    assert register(MINOR, an_account(), consent=True)[0].consents[0].guardian
 
 
 def test_from_fourteen_on_no_guardian_is_asked() -> None:

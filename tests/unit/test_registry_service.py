@@ -5,10 +5,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from services.chassis import personal
+from services.chassis.clock import now
 from services.chassis.messages import Event
 from services.chassis.repository import Page
 from services.chassis.settings import settings
@@ -42,6 +44,7 @@ from services.registry.service import RegistryService
 STATION, INSTITUTE, CENTER, CITY = "130802103202", "130802103", "130802", "1308"
 ID_NUMBERS = ("11010519491231002X", "440524188001010014", "130802198501051239", "130803196606152041")
 NOBODY = Actor(id="")
+TODAY = now().astimezone(ZoneInfo("Asia/Shanghai")).date().isoformat()
 Answer = dict[str, Any]
 
 
@@ -394,6 +397,7 @@ def test_a_resident_registers_as_a_volunteer(city: City) -> None:
         "absences": [],
         "suspension_reason": None,
         "real_name_reason": None,
+        "consents": [{"purpose": "registration", "version": "1", "since": TODAY, "guardian_consent": False}],
         "id_number": "110105*********02X",
     }
     assert city.facts()["volunteer.registered"] == 1
@@ -478,6 +482,7 @@ CHANGES: dict[str, tuple[Answer, set[str], Answer]] = {
     "insure_volunteer": ({"until": "2099-12-31"}, {"staff"}, {"insured_until": "2099-12-31"}),
     "report_absence": ({"from": "2099-01-01", "to": "2099-01-31"}, {"mate", "staff", "leader"}, {}),
     "suspend_volunteer": ({"reason": "没有到场"}, {"staff"}, {"suspended": True, "suspension_reason": "没有到场"}),
+    "give_consent": ({"purpose": "publication", "version": "1"}, {"mate"}, {}),
     "check_real_name": (
         {"result": "failed", "reason": "不符"}, {"staff"}, {"state": "failed", "real_name_reason": "不符"},
     ),
@@ -507,7 +512,7 @@ def test_who_may_not_change_a_volunteer_is_refused(city: City, method: str) -> N
     actors["station"] = city.add_account("of-the-city", Role.RESIDENT, site=CITY)
     city.work.saved.clear()
     change = getattr(city.service, method)
-    for who in {"leader", "mate", "third"} - entitled:
+    for who in {"leader", "mate", "third", "staff"} - entitled:
         with pytest.raises(Forbidden):
             change(actors[who], volunteer_id="mate", command=body)
     for who in ("stranger", "municipal", "station"):
@@ -544,6 +549,24 @@ def test_an_absence_is_reported_by_the_leader_and_withdrawn_by_oneself(city: Cit
     log = city.service.volunteer_log(actors["mate"], volunteer_id="mate")["items"]
     assert [(line["what"], line["note"]) for line in log] == [
         ("absence", "2099-01-01～2099-01-31"), ("absence_withdrawn", "2099-01-01～2099-01-31"),
+    ]  # fmt: skip
+
+
+def test_each_consent_has_its_line_in_the_log(city: City) -> None:
+    resident = city.add_account("resident", Role.RESIDENT)
+    id = city.register(resident, consent_version="3")["id"]
+    for version in ("1", "1", "2"):
+        city.service.give_consent(resident, volunteer_id=id, command={"purpose": "publication", "version": version})
+    staff = city.add_account("center", Role.STAFF, site=CENTER)
+    for _ in range(2):
+        seen = city.service.withdraw_consent(staff, volunteer_id=id, command={"purpose": "publication"})
+    assert [consent["purpose"] for consent in seen["consents"]] == ["registration"]
+    told = [event.consents for event in city.work.events if event.fact.startswith("volunteer.")]
+    assert told == [["registration"], *[["registration", "publication"]] * 2, ["registration"]]
+    log = city.service.volunteer_log(resident, volunteer_id=id)["items"]
+    assert [(line["what"], line["note"], line["by"]) for line in log] == [
+        ("consent", "登记为志愿者，第 3 版", "resident"), ("consent", "公开姓名，第 1 版", "resident"),
+        ("consent", "公开姓名，第 2 版", "resident"), ("consent_withdrawn", "公开姓名", "center"),
     ]  # fmt: skip
 
 

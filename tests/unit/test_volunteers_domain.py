@@ -15,8 +15,10 @@ from services.contracts.registry import (
     AgeBand,
     Category,
     CheckRealName,
+    GiveConsent,
     GrantQualification,
     OpenSite,
+    Purpose,
     Qualification,
     RegisterVolunteer,
     ReportAbsence,
@@ -64,7 +66,8 @@ def volunteer() -> Volunteer:
 
 
 def updated(**facts: Any) -> list[VolunteerUpdated]:
-    return [VolunteerUpdated(site=CITY.id, volunteer_id="v", path=CITY.path, **facts)]
+    known: dict[str, Any] = {"site": CITY.id, "volunteer_id": "v", "path": CITY.path, "consents": ["registration"]}
+    return [VolunteerUpdated(**{**known, **facts})]
 
 
 # -- age ------------------------------------------------------------------------------------------------
@@ -284,6 +287,44 @@ def test_a_failed_check_has_a_reason(volunteer: Volunteer) -> None:
     assert volunteer.check_real_name(passed, CITY, TODAY) == []
 
 
+# -- consents -------------------------------------------------------------------------------------------
+
+PUBLICATION = [Purpose.REGISTRATION, Purpose.PUBLICATION]
+
+
+def test_each_purpose_is_agreed_to_by_itself_and_in_a_version(volunteer: Volunteer) -> None:
+    first = GiveConsent(purpose="publication", version="1")
+    assert volunteer.consent_to(first, CITY, TODAY) == updated(consents=PUBLICATION)
+    assert volunteer.consent_to(first, CITY, TODAY + DAY) == []
+    assert volunteer.consent_to(GiveConsent(purpose="publication", version="2"), CITY, TODAY + DAY)
+    assert [(c.purpose, c.text, c.since) for c in volunteer.consents] == [
+        (Purpose.REGISTRATION, "1", TODAY), (Purpose.PUBLICATION, "2", TODAY + DAY),
+    ]  # fmt: skip
+
+
+def test_a_withdrawal_is_told_once_and_leaves_the_others(volunteer: Volunteer) -> None:
+    for purpose in ("publication", "province"):
+        volunteer.consent_to(GiveConsent(purpose=purpose, version="1"), CITY, TODAY)
+    left = [Purpose.REGISTRATION, Purpose.PROVINCE]
+    assert volunteer.withdraw_consent(Purpose.PUBLICATION, CITY, TODAY) == updated(consents=left)
+    assert volunteer.withdraw_consent(Purpose.PUBLICATION, CITY, TODAY) == []
+
+
+def test_without_consent_to_be_kept_nobody_is_a_volunteer(volunteer: Volunteer) -> None:
+    with pytest.raises(Conflict, match="登记"):
+        volunteer.withdraw_consent(Purpose.REGISTRATION, CITY, TODAY)
+
+
+def test_below_fourteen_a_guardian_consents_to_each_purpose() -> None:
+    child, _ = registered(born_on(date(2015, 5, 1)))
+    with pytest.raises(Invalid) as refused:
+        child.consent_to(GiveConsent(purpose="publication", version="1"), CITY, TODAY)
+    assert refused.value.extra["fields"][0]["path"] == "guardian_consent"
+    asked = GiveConsent(purpose="publication", version="1", guardian_consent=True)
+    assert child.consent_to(asked, CITY, TODAY)
+    assert child.consents[-1].in_words == "公开姓名，第 1 版，监护人同意"
+
+
 # -- reference data -------------------------------------------------------------------------------------
 
 
@@ -315,7 +356,7 @@ def test_nobody_vouches_for_oneself_and_only_leaders_and_staff_see_to_others() -
     may = {what: {Sight.STAFF} for what in vouched}
     may |= {what: {Sight.SELF, Sight.STAFF} for what in ("update_profile", "read_log")}
     may |= {what: {Sight.SELF, Sight.STAFF, Sight.LEADER} for what in ("report_absence", "withdraw_absence")}
-    may["read"] = set(Sight)
+    may |= {"read": set(Sight), "consent_to": {Sight.SELF}, "withdraw_consent": {Sight.SELF, Sight.STAFF}}
     assert may.keys() == ALLOWED.keys()
     for what, sights in may.items():
         assert {sight for sight in Sight if _may(what, sight)} == sights, what

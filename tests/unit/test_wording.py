@@ -11,7 +11,7 @@ from gateway.routes.orders import Limit, OrderId, Text
 from gateway.routes.registry import Id
 from services.contracts.actor import Actor, Role
 from services.contracts.dispatch import Channel, CompleteOrder, PlaceOrder, RateOrder
-from services.contracts.registry import OfferMode, RealNameResult, Risk, Slot, TargetGroup, Tier
+from services.contracts.registry import OfferMode, Purpose, RealNameResult, Risk, Slot, TargetGroup, Tier
 from services.contracts.wording import FORMS, UNKNOWN, WORDS, WORDS_OF_TIME, invalid_fields
 from tests.contract.schemas import parts_of_commands
 
@@ -21,7 +21,7 @@ WRONG: list[Any] = [
     [], [None], ["soon"], ["1"], ["elderly"] * 501, {}, {"soon": 1}, {"$ne": None},
 ]  # fmt: skip
 VALUES = {
-    *Channel, *OfferMode, *RealNameResult, *Risk, *Role, *Slot, *TargetGroup, *Tier,
+    *Channel, *OfferMode, *Purpose, *RealNameResult, *Risk, *Role, *Slot, *TargetGroup, *Tier,
     "person", "client", "true", "false", "http", "https",
 }  # fmt: skip
 Errors = list[Any]
