@@ -23,7 +23,7 @@ from services.contracts.registry import (
 router = APIRouter(prefix="/v1/volunteers", tags=["volunteers"])
 
 
-def _like(**example: Any) -> Any:
+def like(**example: Any) -> Any:
     """What a body may look like, for the documentation."""
     return Body(examples=[example])
 
@@ -56,7 +56,7 @@ async def update_profile(
     volunteer_id: Id, call: Caller,
     command: Annotated[
         UpdateProfile,
-        _like(skills=["理发", "摄影"], availability=["sat_morning", "holiday_morning"], categories=["社区服务"]),
+        like(skills=["理发", "摄影"], availability=["sat_morning", "holiday_morning"], categories=["社区服务"]),
     ],
 ) -> Response:  # fmt: skip
     """What is given replaces what was there. Without any time in `availability` any time is right."""
@@ -65,7 +65,7 @@ async def update_profile(
 
 @router.post("/{volunteer_id}/qualifications")
 async def grant_qualification(
-    volunteer_id: Id, call: Caller, command: Annotated[GrantQualification, _like(kind="急救员", until="2027-12-31")]
+    volunteer_id: Id, call: Caller, command: Annotated[GrantQualification, like(kind="急救员", until="2027-12-31")]
 ) -> Response:
     """Staff has seen the certificate; again with another day it is renewed or ended."""
     return await call.command("registry.grant_qualification", command, volunteer_id=volunteer_id)
@@ -73,7 +73,7 @@ async def grant_qualification(
 
 @router.post("/{volunteer_id}/insurance")
 async def insure_volunteer(
-    volunteer_id: Id, call: Caller, command: Annotated[InsureVolunteer, _like(until="2027-12-31")]
+    volunteer_id: Id, call: Caller, command: Annotated[InsureVolunteer, like(until="2027-12-31")]
 ) -> Response:
     """Staff has seen the policy."""
     return await call.command("registry.insure_volunteer", command, volunteer_id=volunteer_id)
@@ -83,7 +83,7 @@ async def insure_volunteer(
 async def report_absence(
     volunteer_id: Id, call: Caller,
     command: Annotated[
-        ReportAbsence, _like(**{"from": "2027-07-01", "to": "2027-07-31", "stand_in": "01K0S4XG7R8Q2M5T9V3W6Y1Z24"})
+        ReportAbsence, like(**{"from": "2027-07-01", "to": "2027-07-31", "stand_in": "01K0S4XG7R8Q2M5T9V3W6Y1Z24"})
     ],
 ) -> Response:  # fmt: skip
     """By the volunteer, the leader of the team or staff. Who is away is not sent."""
@@ -97,7 +97,7 @@ async def withdraw_absence(volunteer_id: Id, absence_id: Id, command: WithdrawAb
 
 @router.post("/{volunteer_id}/suspend")
 async def suspend_volunteer(
-    volunteer_id: Id, call: Caller, command: Annotated[SuspendVolunteer, _like(reason="多次约好后没有到场")]
+    volunteer_id: Id, call: Caller, command: Annotated[SuspendVolunteer, like(reason="多次约好后没有到场")]
 ) -> Response:
     """From now on sent to nothing, until it is lifted."""
     return await call.command("registry.suspend_volunteer", command, volunteer_id=volunteer_id)
@@ -105,7 +105,7 @@ async def suspend_volunteer(
 
 @router.post("/{volunteer_id}/resume")
 async def resume_volunteer(
-    volunteer_id: Id, call: Caller, command: Annotated[ResumeVolunteer, _like(reason="已经说明情况")]
+    volunteer_id: Id, call: Caller, command: Annotated[ResumeVolunteer, like(reason="已经说明情况")]
 ) -> Response:
     return await call.command("registry.resume_volunteer", command, volunteer_id=volunteer_id)
 
@@ -113,7 +113,7 @@ async def resume_volunteer(
 @router.post("/{volunteer_id}/real-name")
 async def check_real_name(
     volunteer_id: Id, call: Caller,
-    command: Annotated[CheckRealName, _like(result="failed", reason="姓名与身份证号不一致")],
+    command: Annotated[CheckRealName, like(result="failed", reason="姓名与身份证号不一致")],
 ) -> Response:  # fmt: skip
     """Whether name and id number belong together; a failure needs a reason."""
     return await call.command("registry.check_real_name", command, volunteer_id=volunteer_id)
@@ -121,7 +121,7 @@ async def check_real_name(
 
 @router.post("/{volunteer_id}/consents")
 async def give_consent(
-    volunteer_id: Id, call: Caller, command: Annotated[GiveConsent, _like(purpose="publication", version="1")]
+    volunteer_id: Id, call: Caller, command: Annotated[GiveConsent, like(purpose="publication", version="1")]
 ) -> Response:
     """To the text of a purpose in a version; nobody agrees for another."""
     return await call.command("registry.give_consent", command, volunteer_id=volunteer_id)
@@ -129,7 +129,7 @@ async def give_consent(
 
 @router.post("/{volunteer_id}/consents/withdraw")
 async def withdraw_consent(
-    volunteer_id: Id, call: Caller, command: Annotated[WithdrawConsent, _like(purpose="publication")]
+    volunteer_id: Id, call: Caller, command: Annotated[WithdrawConsent, like(purpose="publication")]
 ) -> Response:
     """It ends as soon as those who rely on it are told."""
     return await call.command("registry.withdraw_consent", command, volunteer_id=volunteer_id)

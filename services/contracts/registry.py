@@ -195,8 +195,9 @@ class SiteOpened(RegistryEvent):
     """Sites whose teams it may borrow."""
 
 
-class TeamFormed(RegistryEvent):
-    fact: ClassVar[str] = "team.formed"
+class TeamEvent(RegistryEvent):
+    """Carries all that others need to know of a team."""
+
     subject: ClassVar[str] = "team_id"
 
     team_id: str
@@ -206,6 +207,15 @@ class TeamFormed(RegistryEvent):
     """Volunteer id."""
     member_ids: list[str]
     active: bool = True
+    """False while it waits for approval or is suspended, and when it is no more."""
+
+
+class TeamFormed(TeamEvent):
+    fact: ClassVar[str] = "team.formed"
+
+
+class TeamUpdated(TeamEvent):
+    fact: ClassVar[str] = "team.updated"
 
 
 class ItemPublished(RegistryEvent):
@@ -307,6 +317,60 @@ class FormTeam(Command):
     leader_id: Identifier
     member_ids: list[Identifier] = Field(min_length=1)
     kind: str = ""
+
+
+class ProposeTeam(Command):
+    """Whoever proposes it leads it."""
+
+    name: ShortText
+    site: SiteCode | None = None
+    """At home, by default, or above it."""
+    categories: list[Category] = Field(min_length=1, max_length=30)
+    kind: Annotated[str, StringConstraints(max_length=100)] = ""
+
+
+class ApproveTeam(Command):
+    pass
+
+
+class RefuseTeam(Command):
+    reason: Reason
+
+
+class SuspendTeam(Command):
+    reason: Reason
+
+
+class ResumeTeam(Command):
+    reason: Reason
+
+
+class DissolveTeam(Command):
+    reason: Reason
+
+
+class JoinTeam(Command):
+    pass
+
+
+class LeaveTeam(Command):
+    pass
+
+
+class InviteMember(Command):
+    volunteer: Identifier
+
+
+class AdmitMember(Command):
+    volunteer: Identifier
+
+
+class RemoveMember(Command):
+    volunteer: Identifier
+
+
+class HandOverTeam(Command):
+    volunteer: Identifier
 
 
 class PublishItem(Command):

@@ -1,11 +1,10 @@
-"""Places and people: sites, teams, residents, service items, accounts; volunteers are in ``volunteers.py``.
+"""Places and people: sites, residents, service items, accounts. Teams and volunteers have modules of their own.
 
 What the reference data decide is compared, the rest (``compare=False``) is not: so sending the same again
 changes nothing.
 """
 
 import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -16,7 +15,6 @@ from services.contracts.privacy import Secret
 from services.contracts.registry import (
     AddAccount,
     Category,
-    FormTeam,
     ItemPublished,
     OfferMode,
     OpeningHours,
@@ -26,7 +24,6 @@ from services.contracts.registry import (
     Risk,
     SiteOpened,
     TargetGroup,
-    TeamFormed,
     Tier,
 )
 
@@ -126,40 +123,7 @@ def _check_parent(wanted: OpenSite, parent: Site | None) -> None:
         raise invalid("parent", f"{parent.id} 不在 {wanted.code} 的上一级")
 
 
-# -- teams and what they serve --------------------------------------------------------------------------
-
-
-@dataclass
-class Team:
-    id: str
-    name: str
-    site: str
-    tier: Tier
-    categories: list[Category]
-    leader_id: str
-    """Volunteer id, as in ``member_ids``; the leader is a member too."""
-    member_ids: list[str]
-    kind: str
-    active: bool = True
-    version: int = _uncompared(0)
-
-    @classmethod
-    def form(cls, wanted: FormTeam, site: Site, known: Collection[str]) -> tuple["Team", TeamFormed]:
-        """``known`` are the ids of those members that are registered."""
-        members = list(dict.fromkeys(wanted.member_ids))
-        if wanted.leader_id not in members:
-            raise invalid("leader_id", "队长应当是本队队员")
-        if missing := [id for id in members if id not in known]:
-            raise invalid("member_ids", "没有登记的志愿者：" + "、".join(missing))
-        team = cls(
-            id=wanted.id, name=wanted.name, site=site.id, tier=site.tier, categories=wanted.categories,
-            leader_id=wanted.leader_id, member_ids=members, kind=wanted.kind,
-        )  # fmt: skip
-        formed = TeamFormed(
-            site=site.id, team_id=team.id, tier=team.tier, categories=team.categories, leader_id=team.leader_id,
-            member_ids=members, active=team.active,
-        )  # fmt: skip
-        return team, formed
+# -- what may be ordered --------------------------------------------------------------------------------
 
 
 @dataclass

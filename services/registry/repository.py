@@ -6,7 +6,8 @@ from typing import TypeVar
 from pymongo import ASCENDING, IndexModel
 
 from services.chassis.repository import Aggregate, Page, Repository
-from services.registry.domain import Account, Release, Resident, ServiceItem, Site, Team, VolunteerTotals
+from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
+from services.registry.teams import Team
 from services.registry.volunteers import Entry, Volunteer
 
 A = TypeVar("A", bound=Aggregate)
@@ -41,10 +42,12 @@ class Teams(Counted[Team]):
     indexes = (IndexModel([("site", ASCENDING), BY_ID]), IndexModel([("member_ids", ASCENDING), BY_ID]))
 
     def at(self, site: str) -> list[Team]:
-        return self.select({"site": site}, [BY_ID])
+        """Those that staff have approved, and that are there still."""
+        return [team for team in self.select({"site": site}, [BY_ID]) if team.is_approved]
 
     def with_member(self, volunteer_id: str | None) -> list[Team]:
-        return self.select({"member_ids": volunteer_id}, [BY_ID]) if volunteer_id else []
+        found = self.select({"member_ids": volunteer_id}, [BY_ID]) if volunteer_id else []
+        return [team for team in found if not team.is_gone]
 
 
 class ServiceItems(Counted[ServiceItem]):

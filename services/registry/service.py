@@ -23,24 +23,36 @@ from services.contracts.points import PointsDeposited, PointsReversed
 from services.contracts.registry import (
     AddAccount,
     AddVolunteer,
+    AdmitMember,
+    ApproveTeam,
     Authenticate,
     CheckRealName,
+    DissolveTeam,
     FormTeam,
     GiveConsent,
     GrantQualification,
+    HandOverTeam,
     InsureVolunteer,
+    InviteMember,
+    JoinTeam,
+    LeaveTeam,
     OpenSites,
+    ProposeTeam,
     PublishItem,
+    RefuseTeam,
     RegisterVolunteer,
+    RemoveMember,
     ReportAbsence,
+    ResumeTeam,
     ResumeVolunteer,
+    SuspendTeam,
     SuspendVolunteer,
     UpdateProfile,
     WithdrawAbsence,
     WithdrawConsent,
 )
-from services.registry import domain, identity, passwords
-from services.registry.domain import Account, Release, Resident, ServiceItem, Site, Team
+from services.registry import domain, identity, passwords, teams
+from services.registry.domain import Account, Release, Resident, ServiceItem, Site
 from services.registry.repository import (
     Accounts,
     Log,
@@ -52,6 +64,7 @@ from services.registry.repository import (
     Totals,
     Volunteers,
 )
+from services.registry.teams import Part, Team
 from services.registry.views import (
     entry_view,
     identity_view,
@@ -59,6 +72,7 @@ from services.registry.views import (
     listed_site_view,
     own_team_view,
     site_view,
+    team_view,
     volunteer_view,
 )
 from services.registry.volunteers import PURPOSES, Entry, Sight, Volunteer, permit, sight_of
@@ -244,6 +258,83 @@ class RegistryService:
         looked_at: int = self.uow.commit_each()
         return looked_at
 
+    # -- teams --------------------------------------------------------------------------------------
+
+    @command(ProposeTeam)
+    def propose_team(self, actor: Actor, command: ProposeTeam) -> dict[str, Any]:
+        leader = self._acting_volunteer(actor)
+        home, site = self._site(leader.site), self._chosen_site(command.site or leader.site)
+        team, formed = Team.propose(str(ULID()), command, site, home, leader.id)
+        self.uow.teams.add(team, formed)
+        return team_view(team, Part.LEADER, leader.id)
+
+    @command(ApproveTeam)
+    def approve_team(self, actor: Actor, team_id: str, command: ApproveTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "approve")
+        events = team.decide("approve", actor)
+        return self._keep_team(actor, team, events)
+
+    @command(RefuseTeam)
+    def refuse_team(self, actor: Actor, team_id: str, command: RefuseTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "refuse")
+        events = team.decide("refuse", actor, command.reason)
+        return self._keep_team(actor, team, events)
+
+    @command(SuspendTeam)
+    def suspend_team(self, actor: Actor, team_id: str, command: SuspendTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "suspend")
+        events = team.decide("suspend", actor, command.reason)
+        return self._keep_team(actor, team, events)
+
+    @command(ResumeTeam)
+    def resume_team(self, actor: Actor, team_id: str, command: ResumeTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "resume")
+        events = team.decide("resume", actor, command.reason)
+        return self._keep_team(actor, team, events)
+
+    @command(DissolveTeam)
+    def dissolve_team(self, actor: Actor, team_id: str, command: DissolveTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "dissolve")
+        events = team.decide("dissolve", actor, command.reason)
+        return self._keep_team(actor, team, events)
+
+    @command(JoinTeam)
+    def join_team(self, actor: Actor, team_id: str, command: JoinTeam) -> dict[str, Any]:
+        """Who was not invited waits for the leader."""
+        team = self._team(actor, team_id, "read")
+        return self._keep_team(actor, team, team.join(self._acting_volunteer(actor).id))
+
+    @command(LeaveTeam)
+    def leave_team(self, actor: Actor, team_id: str, command: LeaveTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "read")
+        return self._keep_team(actor, team, team.leave(teams.must_be_volunteer(actor)))
+
+    @command(InviteMember)
+    def invite_member(self, actor: Actor, team_id: str, command: InviteMember) -> dict[str, Any]:
+        team = self._team(actor, team_id, "invite")
+        self._known_volunteer(command.volunteer).must_serve()
+        return self._keep_team(actor, team, team.invite(command.volunteer))
+
+    @command(AdmitMember)
+    def admit_member(self, actor: Actor, team_id: str, command: AdmitMember) -> dict[str, Any]:
+        team = self._team(actor, team_id, "admit")
+        self._known_volunteer(command.volunteer).must_serve()
+        return self._keep_team(actor, team, team.admit(command.volunteer))
+
+    @command(RemoveMember)
+    def remove_member(self, actor: Actor, team_id: str, command: RemoveMember) -> dict[str, Any]:
+        team = self._team(actor, team_id, "remove")
+        return self._keep_team(actor, team, team.remove(command.volunteer))
+
+    @command(HandOverTeam)
+    def hand_over_team(self, actor: Actor, team_id: str, command: HandOverTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "hand_over")
+        return self._keep_team(actor, team, team.hand_over(command.volunteer))
+
+    @query
+    def team(self, actor: Actor, team_id: str) -> dict[str, Any]:
+        return self._seen_team(actor, self._team(actor, team_id, "read"))
+
     # -- reference data: sent again they change nothing ---------------------------------------------
 
     @command(OpenSites)
@@ -260,8 +351,8 @@ class RegistryService:
     @command(FormTeam)
     def form_team(self, actor: Actor, command: FormTeam) -> dict[str, Any]:
         domain.must_administer(actor)
-        known = self.uow.volunteers.find_many(command.member_ids)
-        team, formed = Team.form(command, self._chosen_site(command.site), known)
+        members, known = self.uow.volunteers.find_many(command.member_ids), self.uow.teams.find(command.id)
+        team, formed = Team.form(command, self._chosen_site(command.site), members, known)
         self._bring(self.uow.teams, team, formed)
         return {"id": team.id}
 
@@ -361,6 +452,35 @@ class RegistryService:
     def _seen(self, volunteer: Volunteer, sight: Sight) -> dict[str, Any]:
         return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), sight)
 
+    def _team(self, actor: Actor, team_id: str, what: str) -> Team:
+        team: Team | None = self.uow.teams.find(team_id)
+        if team is None:
+            raise NotFound(teams.UNKNOWN)
+        teams.permit(what, self._part_in(actor, team))
+        return team
+
+    def _part_in(self, actor: Actor, team: Team) -> Part | None:
+        return teams.part_in(actor, team, self._site(team.site).path)
+
+    def _keep_team(self, actor: Actor, team: Team, events: Sequence[Event]) -> dict[str, Any]:
+        self.uow.teams.save(team, *events)
+        return self._seen_team(actor, team)
+
+    def _seen_team(self, actor: Actor, team: Team) -> dict[str, Any]:
+        return team_view(team, self._part_in(actor, team) or Part.OTHER, actor.volunteer)
+
+    def _acting_volunteer(self, actor: Actor) -> Volunteer:
+        volunteer: Volunteer = self.uow.volunteers.get(teams.must_be_volunteer(actor))
+        volunteer.must_serve()
+        return volunteer
+
+    def _known_volunteer(self, id: str) -> Volunteer:
+        """Of a command: an unknown one is a wrong field."""
+        volunteer: Volunteer | None = self.uow.volunteers.find(id)
+        if volunteer is None:
+            raise invalid("volunteer", "没有这位志愿者")
+        return volunteer
+
     def _follow_balance(self, event: PointsDeposited | PointsReversed) -> None:
         totals = self.uow.totals.of(event.account_id)
         if totals.follow_points(event.balance, self.uow.sequence):
@@ -389,9 +509,7 @@ class RegistryService:
         return id_number, index
 
     def _link(self, volunteer_id: str, account: Account) -> None:
-        volunteer = self.uow.volunteers.find(volunteer_id)
-        if volunteer is None:
-            raise invalid("volunteer", "没有这位志愿者")
+        volunteer = self._known_volunteer(volunteer_id)
         if volunteer.account_id != account.id:
             volunteer.account_id = account.id
             self.uow.volunteers.save(volunteer)

@@ -11,10 +11,10 @@ from services.registry.domain import (
     Account,
     ServiceItem,
     Site,
-    Team,
     VolunteerTotals,
     may_read_posts,
 )
+from services.registry.teams import Part, Team
 from services.registry.volunteers import Consent, Entry, Leave, Sight, Volunteer
 
 
@@ -30,7 +30,8 @@ def identity_view(who: Account | Actor) -> dict[str, Any]:
 
 def own_team_view(team: Team, volunteer_id: str | None) -> dict[str, Any]:
     role = "leader" if team.leader_id == volunteer_id else "member"
-    return {"id": team.id, "name": team.name, "site": team.site, "role": role, "members": team.member_ids}
+    about = {"id": team.id, "name": team.name, "site": team.site, "state": team.state}
+    return {**about, "role": role, "members": team.member_ids}
 
 
 def listed_site_view(site: Site) -> dict[str, Any]:
@@ -69,6 +70,22 @@ def _team(team: Team) -> dict[str, Any]:
         "categories": team.categories,
         "active": team.active,
         "members": len(team.member_ids),
+    }
+
+
+def team_view(team: Team, part: Part, volunteer_id: str | None) -> dict[str, Any]:
+    """``membership`` is the caller's own; who has applied is for those who decide about it."""
+    waiting = [{"volunteer": outsider.volunteer, "state": outsider.state} for outsider in team.outsiders]
+    within = {"leader": team.leader_id, "member_ids": team.member_ids}
+    file = {"outsiders": waiting, "reason": team.reason, "decided_by": team.decided_by}
+    return {
+        **_team(team),
+        "site": team.site,
+        "tier": team.tier,
+        "state": team.state,
+        "membership": team.state_of(volunteer_id) if volunteer_id else None,
+        **_seen(within, part is not Part.OTHER),
+        **_seen(file, part.rules),
     }
 
 

@@ -35,7 +35,8 @@ from services.contracts.registry import (
     terms,
 )
 from services.registry import identity
-from services.registry.domain import Account, Site, Team
+from services.registry.domain import Account, Site
+from services.registry.teams import Team
 
 GUARDIAN_BELOW = 14
 """Years; a younger person is registered with a guardian's consent only (domain, section 5)."""
@@ -218,6 +219,11 @@ class Volunteer:
             raise Conflict("这位志愿者已经暂停服务")
         self.suspended, self.suspension_reason = True, reason
         return self._updated(site, today)
+
+    def must_serve(self) -> None:
+        """Raise ``Conflict``: who is suspended comes into no team."""
+        if self.suspended:
+            raise Conflict("这位志愿者已暂停服务，恢复以后才能组队和入队")
 
     def resume(self, site: Site, today: date) -> list[Event]:
         if not self.suspended:

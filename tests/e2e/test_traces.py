@@ -32,7 +32,9 @@ CANARIES = {
     "suspension": "金丝雀三次没有到场",
     "resumption": "金丝雀已经说明情况",
     "real name": "金丝雀的姓名与身份证号不符",
+    "team": "金丝雀的队伍并入别队",
 }
+STORED = ("registry.volunteers", "registry.volunteer_log", "registry.teams", "dispatch.orders")
 WORDS = {
     "wish of the tests": WISH["description"],
     "address": test_authorisation.ADDRESS,
@@ -89,6 +91,8 @@ def _vouch(steps: Steps) -> None:
     for change, body in changes:
         station.post(f"{path}/{change}", body, f"canary-{change}-{body.get('result')}").raise_for_status()
     assert CANARIES["suspension"] in station.get(f"{path}/log").text
+    team = steps.system.person("volunteer2").do("/v1/teams", {"name": "护河队", "categories": ["环境保护"]})
+    station.post(f"/v1/teams/{team['id']}/dissolve", {"reason": CANARIES["team"]}, "canary-team").raise_for_status()
 
 
 def _places(system: System, rabbitmq: RabbitMQ, mongodb: MongoDB) -> Iterator[tuple[str, bytes]]:
@@ -129,6 +133,6 @@ def test_nothing_personal_is_left_in_clear_anywhere(
     places = list(_places(system, rabbitmq, mongodb))
     found = {(place, whose) for place, content in places for way, whose in words.items() if way in content}
     assert sorted(found) == []
-    stored = [f"{system.prefix}{name}" for name in ("registry.volunteers", "registry.volunteer_log", "dispatch.orders")]
+    stored = [f"{system.prefix}{name}" for name in STORED]
     filled = {place for place, content in places if content}
     assert {"log dispatch.log", "log mongod.log", "metrics", "answers", "events", "oplog", *stored} <= filled

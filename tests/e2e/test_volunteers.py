@@ -28,9 +28,19 @@ BICYCLES = an_item("bicycles", skills=["修车"])
 LADDERS = an_item("ladders", risk=Risk.HIGH, qualifications=["登高"])
 
 
+TAXES = PublishItem(
+    id="taxes",
+    name="办税咨询",
+    category=Category.TAX,
+    tier=Tier.STATION,
+    site="130802",
+    target_groups=list(TargetGroup),
+)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def items(system: System) -> None:
-    for item in (BICYCLES, LADDERS):
+    for item in (BICYCLES, LADDERS, TAXES):
         ask_registry(system, "publish_item", item)
         eventually(lambda item=item: _known(system, "items", item.id), what="the item is known")
 
@@ -136,6 +146,46 @@ def test_staff_vouches_for_what_the_law_asks(steps: Steps, system: System) -> No
             station.do(f"{PATH}/{change}", {**body, "until": yesterday})
     eventually(lambda: _known(system, "volunteers", LEADER)["insured_until"] == yesterday, what="it has ended")
     assert asked(place(steps, LADDERS)) == []
+
+
+def test_a_team_is_proposed_approved_joined_and_asked_until_it_is_dissolved(steps: Steps, system: System) -> None:
+    """Its running order goes back to the station."""
+    founder, station = system.person("volunteer1"), system.person("station")
+    response = founder.post("/v1/teams", {"name": "帮税队", "categories": ["税收服务"]})
+    assert response.status_code == 201
+    path = response.headers["location"]
+    id = founder.read(path)["id"]
+    assert system.person("leader2").get(path).status_code == 404, "not approved yet"
+    try:
+        assert asked(_place_tax(steps)) == []
+        assert founder.post(f"{path}/approve").status_code == 403
+        assert station.do(f"{path}/approve")["state"] == "active"
+        founder.do(f"{path}/invite", {"volunteer": "vol-leader2"})
+        joined = system.person("leader2").do(f"{path}/join")
+        assert (joined["membership"], joined["member_ids"]) == ("joined", ["vol-volunteer1", "vol-leader2"])
+        founder.do(f"{path}/hand-over", {"volunteer": "vol-leader2"})
+        eventually(lambda: _known(system, "teams", id).get("leader_id") == "vol-leader2", what="the leader is known")
+        order = _place_tax(steps)
+        assert asked(order) == [id]
+        assert system.person("volunteer1").post(f"/v1/orders/{order['id']}/accept", {"team": id}).status_code == 403
+        for move in ("accept", "start"):
+            order = steps.take("leader2", order, move, **({"team": id} if move == "accept" else {}))
+        waiting = _place_tax(steps)
+    finally:
+        station.do(f"{path}/dissolve", {"reason": "并入别队"})
+    eventually(lambda: steps.order(order)["state"] == "placed", what="the order is handed back")
+    back = steps.order(order)
+    assert (back["accepted_by"], back["holder"]["id"]) == (None, back["site"])
+    entry = steps.timeline(order, "station")[-1]
+    assert (entry["event"], entry["actor"], "停止活动" in entry["note"]) == ("withdrawn", "system", True)
+    late = system.person("leader2").post(f"/v1/orders/{waiting['id']}/accept", {"team": id})
+    assert late.status_code == 409 and "停止活动" in late.json()["detail"]
+    assert asked(_place_tax(steps)) == []
+    assert id not in [team["id"] for team in founder.read("/v1/me")["teams"]]
+
+
+def _place_tax(steps: Steps) -> dict[str, Any]:
+    return steps.place(service_item=TAXES.id)
 
 
 def test_every_change_is_told_once_with_all_facts_and_nothing_personal(system: System) -> None:

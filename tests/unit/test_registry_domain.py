@@ -30,12 +30,12 @@ from services.registry.domain import (
     Resident,
     ServiceItem,
     Site,
-    Team,
     VolunteerTotals,
     bring_to,
     in_hundredths,
     must_administer,
 )
+from services.registry.teams import Team
 from services.registry.volunteers import RealName, Sight, Volunteer, sight_of
 
 TODAY = date(2026, 3, 4)

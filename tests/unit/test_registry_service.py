@@ -315,7 +315,7 @@ def test_me_names_the_teams_and_the_part_in_them(city: City) -> None:
     for number, id in enumerate(("leader", "mate")):
         city.add_volunteer(id, number)
     city.form_team("leader", "mate")
-    team = {"id": "team", "name": "队", "site": STATION, "members": ["leader", "mate"]}
+    team = {"id": "team", "name": "队", "site": STATION, "state": "active", "members": ["leader", "mate"]}
     for id, role in (("leader", "leader"), ("mate", "member")):
         actor = city.add_account("acc-" + id, Role.VOLUNTEER, volunteer=id)
         assert city.service.me(actor)["teams"] == [{**team, "role": role}]
@@ -630,6 +630,112 @@ def test_a_skill_at_registration_is_a_term(city: City) -> None:
     assert city.work.saved == []
     city.register(resident, skills=["理发"])
     assert city.work.events[-1].skills == ["理发"]
+
+
+# -- teams ----------------------------------------------------------------------------------------------
+
+
+def propose(city: City, actor: Actor, **changed: Any) -> str:
+    wish = {"name": "护河队", "categories": ["环境保护"]}
+    answer = city.service.propose_team(actor, command={**wish, **changed})
+    assert (answer["state"], answer["membership"], answer["leader"]) == ("proposed", "joined", actor.volunteer)
+    return str(answer["id"])
+
+
+def told_of_teams(city: City) -> list[tuple[str, bool, list[str]]]:
+    return [(event.fact, event.active, event.member_ids) for event in city.work.events]
+
+
+def test_a_proposed_team_serves_when_staff_has_approved_it_and_somebody_has_joined(city: City) -> None:
+    actors = a_team(city)
+    id = propose(city, actors["stranger"])
+    for who in ("leader", "third"):
+        with pytest.raises(NotFound):
+            city.service.team(actors[who], team_id=id)
+    with pytest.raises(Forbidden):
+        city.service.approve_team(actors["stranger"], team_id=id, command={})
+    assert city.service.approve_team(actors["staff"], team_id=id, command={})["active"]
+    assert city.service.join_team(actors["mate"], team_id=id, command={})["membership"] == "applied"
+    city.service.admit_member(actors["stranger"], team_id=id, command={"volunteer": "mate"})
+    city.service.invite_member(actors["stranger"], team_id=id, command={"volunteer": "third"})
+    assert city.service.join_team(actors["third"], team_id=id, command={})["membership"] == "joined"
+    city.service.hand_over_team(actors["stranger"], team_id=id, command={"volunteer": "mate"})
+    left = city.service.leave_team(actors["stranger"], team_id=id, command={})
+    assert (left["membership"], left["member_ids"], left["members"]) == ("left", None, 2)
+    assert told_of_teams(city) == [
+        ("team.formed", False, ["stranger"]), ("team.updated", True, ["stranger"]),
+        ("team.updated", True, ["stranger", "mate"]), ("team.updated", True, ["stranger", "mate", "third"]),
+        ("team.updated", True, ["stranger", "mate", "third"]), ("team.updated", True, ["mate", "third"]),
+    ]  # fmt: skip
+    assert city.work.events[-1].leader_id == "mate"
+    assert [team["id"] for team in city.service.me(actors["mate"])["teams"]] == sorted([id, "team"])
+
+
+def test_a_refused_team_is_gone_and_its_leader_reads_why(city: City) -> None:
+    actors = a_team(city)
+    id = propose(city, actors["stranger"])
+    city.service.refuse_team(actors["staff"], team_id=id, command={"reason": "已有同类队伍"})
+    assert city.service.team(actors["stranger"], team_id=id)["reason"] == "已有同类队伍"
+    assert city.service.me(actors["stranger"])["teams"] == []
+    assert [team["id"] for team in city.service.site(NOBODY, code=STATION)["teams"]] == ["team"]
+
+
+DECISIONS = {
+    "suspend_team": {"reason": "队长外出"}, "resume_team": {"reason": "x"}, "dissolve_team": {"reason": "并入别队"},
+    "invite_member": {"volunteer": "stranger"}, "admit_member": {"volunteer": "stranger"},
+    "remove_member": {"volunteer": "mate"}, "hand_over_team": {"volunteer": "mate"},
+    "approve_team": {}, "refuse_team": {"reason": "x"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", DECISIONS)
+def test_members_and_others_do_not_rule_a_team(city: City, method: str) -> None:
+    actors = a_team(city)
+    for who in ("mate", "stranger"):
+        with pytest.raises(Forbidden):
+            getattr(city.service, method)(actors[who], team_id="team", command=DECISIONS[method])
+    if method in ("suspend_team", "resume_team", "approve_team", "refuse_team"):
+        with pytest.raises(Forbidden):
+            getattr(city.service, method)(actors["leader"], team_id="team", command=DECISIONS[method])
+    with pytest.raises(NotFound):
+        getattr(city.service, method)(actors["staff"], team_id="none", command=DECISIONS[method])
+    assert city.work.saved == []
+
+
+def test_a_team_is_suspended_resumed_and_dissolved(city: City) -> None:
+    actors = a_team(city)
+    for method in ("suspend_team", "resume_team", "dissolve_team"):
+        getattr(city.service, method)(actors["staff"], team_id="team", command=DECISIONS[method])
+    assert [active for _, active, _ in told_of_teams(city)] == [False, True, False]
+    seen = city.service.team(actors["leader"], team_id="team")
+    assert (seen["state"], seen["reason"], seen["decided_by"]) == ("dissolved", "并入别队", "center")
+    assert city.service.team(actors["mate"], team_id="team")["reason"] is None
+    with pytest.raises(NotFound):
+        city.service.volunteer(actors["leader"], volunteer_id="mate")
+
+
+def test_who_is_suspended_comes_into_no_team(city: City) -> None:
+    actors = a_team(city)
+    city.service.suspend_volunteer(actors["staff"], volunteer_id="stranger", command={"reason": "x"})
+    with pytest.raises(Conflict):
+        propose(city, actors["stranger"])
+    with pytest.raises(Conflict):
+        city.service.join_team(actors["stranger"], team_id="team", command={})
+    with pytest.raises(Conflict):
+        city.service.invite_member(actors["leader"], team_id="team", command={"volunteer": "stranger"})
+    with pytest.raises(Invalid):
+        city.service.invite_member(actors["leader"], team_id="team", command={"volunteer": "nobody"})
+
+
+def test_only_volunteers_form_and_join_teams(city: City) -> None:
+    actors = a_team(city)
+    with pytest.raises(Forbidden):
+        city.service.propose_team(actors["staff"], command={"name": "队", "categories": ["环境保护"]})
+    for method in ("join_team", "leave_team"):
+        with pytest.raises(Forbidden):
+            getattr(city.service, method)(actors["staff"], team_id="team", command={})
+    with pytest.raises(Invalid):
+        propose(city, actors["stranger"], site="999999")
 
 
 # -- totals ---------------------------------------------------------------------------------------------
