@@ -8,6 +8,7 @@ from gateway.routes.orders import Caller, Limit, Text
 from gateway.routes.registry import Id
 from services.contracts.registry import (
     CheckRealName,
+    EraseVolunteer,
     GiveConsent,
     GrantQualification,
     InsureVolunteer,
@@ -133,3 +134,9 @@ async def withdraw_consent(
 ) -> Response:
     """It ends as soon as those who rely on it are told."""
     return await call.command("registry.withdraw_consent", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/erase")
+async def erase_volunteer(volunteer_id: Id, command: EraseVolunteer, call: Caller) -> Response:
+    """Forgets the person, for good. Hours and points stay under an id that leads to nobody."""
+    return await call.command("registry.erase_volunteer", command, volunteer_id=volunteer_id)

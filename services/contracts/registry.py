@@ -282,6 +282,8 @@ class VolunteerEvent(RegistryEvent):
     """Whether name and id number were found to belong together."""
     consents: list[Purpose] = Field(default=[])
     """Purposes that the volunteer agrees to now."""
+    erased: bool = False
+    """Nothing is kept of the person: the id is a pseudonym that ledgers go on under."""
 
 
 class VolunteerRegistered(VolunteerEvent):
@@ -441,6 +443,10 @@ class SuspendVolunteer(Command):
 
 class ResumeVolunteer(Command):
     reason: Reason
+
+
+class EraseVolunteer(Command):
+    """What a person asks for who wants to be forgotten. It cannot be taken back."""
 
 
 TextVersion = Annotated[

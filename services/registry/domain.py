@@ -211,6 +211,10 @@ class Account:
         self.volunteer = volunteer_id
         self.roles = sorted({*self.roles, Role.VOLUNTEER})
 
+    def end_volunteering(self) -> None:
+        self.volunteer = None
+        self.roles = sorted({*self.roles} - {Role.VOLUNTEER})
+
 
 @dataclass
 class VolunteerTotals:

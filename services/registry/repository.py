@@ -87,6 +87,9 @@ class Log(Repository[Entry]):
         """Newest first."""
         return self.page({"volunteer_id": volunteer_id}, limit, cursor)
 
+    def whole(self, volunteer_id: str) -> list[Entry]:
+        return self.select({"volunteer_id": volunteer_id})
+
 
 class Residents(Counted[Resident]):
     collection = "residents"

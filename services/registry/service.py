@@ -28,6 +28,7 @@ from services.contracts.registry import (
     Authenticate,
     CheckRealName,
     DissolveTeam,
+    EraseVolunteer,
     FormTeam,
     GiveConsent,
     GrantQualification,
@@ -75,7 +76,7 @@ from services.registry.views import (
     team_view,
     volunteer_view,
 )
-from services.registry.volunteers import PURPOSES, Entry, Sight, Volunteer, permit, sight_of
+from services.registry.volunteers import PURPOSES, READING, Entry, Sight, Volunteer, permit, sight_of
 
 CHINA = ZoneInfo("Asia/Shanghai")
 REFERENCE = "reference"
@@ -231,6 +232,24 @@ class RegistryService:
         volunteer, site, sight = self._permitted("withdraw_consent", actor, volunteer_id)
         events = volunteer.withdraw_consent(command.purpose, site, _today())
         self._keep(actor, volunteer, events, "consent_withdrawn", PURPOSES[command.purpose])
+        return self._seen(volunteer, sight)
+
+    @command(EraseVolunteer)
+    def erase_volunteer(self, actor: Actor, volunteer_id: str, command: EraseVolunteer) -> dict[str, Any]:
+        """Also from teams, the log and the account."""
+        volunteer, site, sight = self._permitted("erase", actor, volunteer_id)
+        own_teams, account_id = self.uow.teams.with_member(volunteer.id), volunteer.account_id
+        self.uow.volunteers.save(volunteer, *volunteer.erase(own_teams, site, _today()))
+        for team in own_teams:
+            self.uow.teams.save(team, *team.leave(volunteer.id))
+        for entry in self.uow.log.whole(volunteer.id):
+            entry.forget(account_id)
+            self.uow.log.save(entry)
+        if account_id and (account := self.uow.accounts.find(account_id)):
+            account.end_volunteering()
+            self.uow.accounts.save(account)
+        by = volunteer.id if sight is Sight.SELF else actor.id
+        self.uow.log.add(Entry(str(ULID()), volunteer.id, now(), by, "erased", ""))
         return self._seen(volunteer, sight)
 
     @query
@@ -437,8 +456,11 @@ class RegistryService:
     def _permitted(self, what: str, actor: Actor, volunteer_id: str) -> tuple[Volunteer, Site, Sight]:
         """With the site, and as what the actor sees the volunteer."""
         volunteer = self.uow.volunteers.get(volunteer_id)
-        site, teams = self._site(volunteer.site), self.uow.teams.with_member(volunteer.id)
-        return volunteer, site, permit(what, sight_of(actor, volunteer, site.path, teams))
+        site, shared = self._site(volunteer.site), self.uow.teams.with_member(volunteer.id)
+        sight = permit(what, sight_of(actor, volunteer, site.path, shared))
+        if what not in READING:
+            volunteer.must_be_kept()
+        return volunteer, site, sight
 
     def _keep(self, actor: Actor, volunteer: Volunteer, events: Sequence[Event], what: str, note: str) -> None:
         """With a line in the log; nothing when nothing has changed."""

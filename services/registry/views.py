@@ -114,6 +114,7 @@ def volunteer_view(volunteer: Volunteer, totals: VolunteerTotals, sight: Sight) 
         "points": totals.points,
         "categories": volunteer.categories,
         "suspended": volunteer.suspended,
+        "erased": volunteer.erased,
         **_seen(_abilities(volunteer), sight.reads_abilities),
         **_seen(_file(volunteer), sight.reads_file),
         "id_number": mask(volunteer.id_number) if sight.reads_id_number else None,

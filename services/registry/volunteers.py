@@ -44,6 +44,7 @@ BANDS = ((14, AgeBand.UNDER_14), (16, AgeBand.UNDER_16), (18, AgeBand.UNDER_18),
 """Years at which each band ends; the last has no end."""
 MOST_QUALIFICATIONS, MOST_ABSENCES = 50, 50
 """Each of a volunteer's events carries all of them."""
+ERASED = "已注销"
 PURPOSES = {Purpose.REGISTRATION: "登记为志愿者", Purpose.PUBLICATION: "公开姓名", Purpose.PROVINCE: "报送省级平台"}
 
 E = TypeVar("E", bound=VolunteerEvent)
@@ -109,6 +110,7 @@ class Volunteer:
     suspended: bool = False
     suspension_reason: Secret | None = None
     real_name_reason: Secret | None = None
+    erased: bool = False
     account_id: str | None = None
     version: int = 0
 
@@ -133,6 +135,8 @@ class Volunteer:
         cls, wanted: AddVolunteer, site: Site, id_number: str, index: str, today: date, known: "Volunteer | None" = None
     ) -> tuple["Volunteer", VolunteerRegistered]:
         """From reference data, real-name checked already; what has been changed of one who is ``known`` stays."""
+        if known is not None and known.erased:
+            return known, known._tell(VolunteerRegistered, site, today)
         if wanted.birth_date not in (None, identity.birth_date(id_number)):
             raise invalid("birth_date", "出生日期与身份证号不一致")
         decided: dict[str, Any] = {
@@ -264,6 +268,25 @@ class Volunteer:
         self.consents = [other for other in self.consents if other is not known]
         return self._updated(site, today)
 
+    def erase(self, teams: Iterable[Team], site: Site, today: date) -> list[Event]:
+        """Forget the person. The id and the site stay, so that ledgers go on under a pseudonym.
+
+        ``teams`` are those that the volunteer is in.
+        """
+        if any(team.leader_id == self.id for team in teams):
+            raise Conflict("请先把队伍交给别的队员，或解散队伍，再注销")
+        nobody = Volunteer(
+            id=self.id, name=ERASED, site=self.site, id_number="", id_number_index=f"erased:{self.id}", phone="",
+            real_name=RealName.NONE, suspended=True, erased=True, version=self.version,
+        )  # fmt: skip
+        vars(self).update(vars(nobody))
+        return self._updated(site, today)
+
+    def must_be_kept(self) -> None:
+        """Raise ``Conflict``: nothing is said any more of who is erased."""
+        if self.erased:
+            raise Conflict("这位志愿者已经注销")
+
     def grow_older(self, site: Site, today: date) -> list[Event]:
         """What the clock does: tell of the new age band on the birthday on which it begins."""
         told = self.age_band
@@ -283,6 +306,7 @@ class Volunteer:
             qualifications=self.qualifications, insured_until=self.insured_until, availability=list(self.availability),
             absences=ahead, suspended=self.suspended, categories=self.categories,
             verified=self.real_name is RealName.PASSED, consents=[consent.purpose for consent in self.consents],
+            erased=self.erased,
         )  # fmt: skip
 
     def _must_be_asked_rightly(self, consent: Consent) -> None:
@@ -290,6 +314,8 @@ class Volunteer:
             raise invalid("guardian_consent", "未满14周岁须经监护人同意")
 
     def _look_at_age(self, today: date) -> None:
+        if self.erased:
+            return
         self.age_band, self.band_ends_on = age_band(self.birth_date, today), band_ends_on(self.birth_date, today)
 
 
@@ -305,6 +331,12 @@ class Entry:
     what: str
     note: Secret
     version: int = 0
+
+    def forget(self, account: str | None) -> None:
+        """Who was erased: what was written, and that it was their account."""
+        self.note = ""
+        if self.by == account:
+            self.by = self.volunteer_id
 
 
 # -- age ------------------------------------------------------------------------------------------------
@@ -375,6 +407,7 @@ def sight_of(actor: Actor, volunteer: Volunteer, path: Collection[str], teams: I
 ONESELF: Sequence[Sight] = (Sight.SELF, Sight.STAFF)
 OTHERS: Sequence[Sight] = (Sight.STAFF,)
 """Nobody vouches for oneself, also not with a post."""
+READING = ("read", "read_log")
 ALLOWED: dict[str, Sequence[Sight]] = {
     "update_profile": ONESELF,
     "qualify": OTHERS,
@@ -386,6 +419,7 @@ ALLOWED: dict[str, Sequence[Sight]] = {
     "check_real_name": OTHERS,
     "consent_to": (Sight.SELF,),
     "withdraw_consent": ONESELF,
+    "erase": ONESELF,
     "read_log": ONESELF,
     "read": tuple(Sight),
 }

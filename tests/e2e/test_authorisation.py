@@ -132,6 +132,7 @@ MATRIX = {
     "POST /v1/volunteers/{volunteer_id}/consents/withdraw": Row(
         "self staff", "leads team", body={"purpose": "publication"}
     ),
+    "POST /v1/volunteers/{volunteer_id}/erase": Row("self staff", "leads team"),
     "POST /v1/teams": Row("volunteer", "person", body={"name": "护河队", "categories": ["环境保护"]}),
     "GET /v1/teams/{team_id}": Row("staff leads team outsider stranger"),
     "POST /v1/teams/{team_id}/approve": Row("staff", "leads team outsider stranger"),

@@ -202,6 +202,28 @@ def test_every_change_is_told_once_with_all_facts_and_nothing_personal(system: S
     assert "holiday_evening" in told and "姓名" not in told and "birth" not in told
 
 
+def test_who_is_erased_leaves_an_id_that_leads_to_nobody_and_may_begin_anew(system: System) -> None:
+    person, station = system.person("resident-county"), system.person("station-county")
+    wish = {"name": "周满仓", "id_number": "130824194005010024", "phone": "13912345678", "skills": ["修车"]}
+    ids = []
+    for _ in range(2):
+        response = person.post("/v1/volunteers", wish)
+        assert response.status_code == 201, response.text
+        path, id = response.headers["location"], response.json()["id"]
+        person.do(f"{path}/consents", {"purpose": "publication", "version": "1"})
+        eventually(lambda id=id: _known(system, "volunteers", id), what="dispatch knows of it")
+        assert person.do(f"{path}/erase")["erased"]
+        assert person.read("/v1/me")["volunteer"] is None
+        seen = station.read(path)
+        assert (seen["name"], seen["erased"], seen["skills"], seen["consents"]) == ("已注销", True, [], [])
+        assert station.post(f"{path}/resume", {"reason": "x"}).status_code == 409
+        assert not [line for line in station.read(f"{path}/log")["items"] if line["note"] or line["by"] != id]
+        eventually(lambda id=id: _known(system, "volunteers", id)["skills"] == [], what="dispatch has forgotten")
+        assert station.get(f"/v1/accounts/{id}").status_code == 200, "the ledger is kept"
+        ids.append(id)
+    assert ids[0] != ids[1]
+
+
 def test_a_consent_that_is_withdrawn_is_told_at_once(system: System) -> None:
     leader = system.person("leader-county")
     with Events(system.amqp_uri) as events:

@@ -389,6 +389,7 @@ def test_a_resident_registers_as_a_volunteer(city: City) -> None:
         "points": 0,
         "categories": ["社区服务"],
         "suspended": False,
+        "erased": False,
         "age_band": "over_70",
         "skills": [],
         "qualifications": [],
@@ -736,6 +737,45 @@ def test_only_volunteers_form_and_join_teams(city: City) -> None:
             getattr(city.service, method)(actors["staff"], team_id="team", command={})
     with pytest.raises(Invalid):
         propose(city, actors["stranger"], site="999999")
+
+
+# -- erasure --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["mate", "staff"])
+def test_who_is_erased_is_in_no_team_and_may_begin_anew(city: City, who: str) -> None:
+    actors = a_team(city)
+    city.service.suspend_volunteer(actors["staff"], volunteer_id="mate", command={"reason": "苏玉兰没有到场"})
+    city.service.update_profile(actors["mate"], volunteer_id="mate", command={"skills": ["理发"]})
+    seen = city.service.erase_volunteer(actors[who], volunteer_id="mate", command={})
+    assert (seen["erased"], seen["name"], seen["skills"], seen["suspended"]) == (True, "已注销", [], True)
+    assert [event.fact for event in city.work.events[-2:]] == ["volunteer.updated", "team.updated"]
+    assert city.work.events[-1].member_ids == ["leader", "third"]
+    me = city.service.me(actors["mate"])
+    assert (me["volunteer"], me["roles"], me["teams"]) == (None, [], [])
+    log = city.service.volunteer_log(actors["staff"], volunteer_id="mate")["items"]
+    assert [(line["what"], line["by"]) for line in log] == [
+        ("suspended", "center"), ("profile", "mate"), ("erased", "mate" if who == "mate" else "center"),
+    ]  # fmt: skip
+    assert not any(line["note"] for line in log)
+    with pytest.raises(Conflict):
+        city.service.resume_volunteer(actors["staff"], volunteer_id="mate", command={"reason": "x"})
+    with pytest.raises(Conflict):
+        city.service.erase_volunteer(actors["staff"], volunteer_id="mate", command={})
+    again = city.register(Actor(id="acc-mate"), ID_NUMBERS[1])
+    assert again["id"] != "mate" and again["erased"] is False
+    with pytest.raises(NotFound):
+        city.service.volunteer(Actor(id="acc-mate", volunteer=again["id"]), volunteer_id="mate")
+
+
+def test_only_oneself_and_staff_erase_and_a_leader_hands_over_first(city: City) -> None:
+    actors = a_team(city)
+    for who, error in (("leader", Forbidden), ("third", Forbidden), ("stranger", NotFound)):
+        with pytest.raises(error):
+            city.service.erase_volunteer(actors[who], volunteer_id="mate", command={})
+    with pytest.raises(Conflict, match="队伍"):
+        city.service.erase_volunteer(actors["leader"], volunteer_id="leader", command={})
+    assert city.work.saved == []
 
 
 # -- totals ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Rules of volunteers: what decides whom to send, as it is told, and who may change it."""
 
-from dataclasses import replace
-from datetime import date, timedelta
+from dataclasses import asdict, replace
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,7 @@ from services.contracts.registry import (
     GiveConsent,
     GrantQualification,
     OpenSite,
+    ProposeTeam,
     Purpose,
     Qualification,
     RegisterVolunteer,
@@ -30,11 +31,13 @@ from services.contracts.registry import (
 )
 from services.registry import identity
 from services.registry.domain import Account, Site, bring_to
+from services.registry.teams import Team
 from services.registry.volunteers import (
     ALLOWED,
     BANDS,
     MOST_ABSENCES,
     MOST_QUALIFICATIONS,
+    Entry,
     RealName,
     Sight,
     Volunteer,
@@ -325,6 +328,45 @@ def test_below_fourteen_a_guardian_consents_to_each_purpose() -> None:
     assert child.consents[-1].in_words == "公开姓名，第 1 版，监护人同意"
 
 
+# -- erasure --------------------------------------------------------------------------------------------
+
+
+def test_of_who_is_erased_nothing_is_left_but_the_id_and_the_place(volunteer: Volunteer) -> None:
+    volunteer.update_profile(UpdateProfile(skills=["理发"]), CITY, TODAY)
+    volunteer.insure(TODAY, CITY, TODAY)
+    volunteer.suspend("张桂芝三次没有到场", CITY, TODAY)
+    before, volunteer.version = asdict(volunteer), 7
+    assert volunteer.erase([], CITY, TODAY) == updated(suspended=True, erased=True, consents=[])
+    after = asdict(volunteer)
+    kept = {name for name, value in after.items() if value and value == before[name]}
+    assert kept == {"id", "site", "age_band", "suspended"}
+    assert (volunteer.version, volunteer.age_band, volunteer.band_ends_on) == (7, AgeBand.ADULT, None)
+    with pytest.raises(Conflict, match="注销"):
+        volunteer.must_be_kept()
+
+
+def test_a_leader_hands_over_before_being_erased(volunteer: Volunteer) -> None:
+    wish = ProposeTeam(name="队", categories=[Category.CULTURE])
+    team, _ = Team.propose("t", wish, CITY, CITY, "v")
+    with pytest.raises(Conflict, match="队伍"):
+        volunteer.erase([team], CITY, TODAY)
+    assert not volunteer.erased
+
+
+def test_the_log_forgets_what_was_written_and_whose_account_it_was() -> None:
+    at = datetime(2026, 3, 4, tzinfo=UTC)
+    own, of_staff = (Entry(id, "v", at, by, "x", "张桂芝") for id, by in (("1", "a"), ("2", "staff")))
+    for entry in (own, of_staff):
+        entry.forget("a")
+    assert [(entry.by, entry.note) for entry in (own, of_staff)] == [("v", ""), ("staff", "")]
+
+
+def test_reference_data_do_not_bring_back_who_is_erased(volunteer: Volunteer) -> None:
+    volunteer.erase([], CITY, TODAY)
+    wanted = AddVolunteer(id="v", name="苏玉兰", site=CITY.id, id_number=ID_NUMBER, phone="13912345678")
+    assert not bring_to(volunteer, Volunteer.add(wanted, CITY, ID_NUMBER, "index", TODAY, volunteer)[0])
+
+
 # -- reference data -------------------------------------------------------------------------------------
 
 
@@ -354,7 +396,7 @@ def test_who_may_not_see_a_volunteer_finds_none(what: str) -> None:
 def test_nobody_vouches_for_oneself_and_only_leaders_and_staff_see_to_others() -> None:
     vouched = ("qualify", "insure", "suspend", "resume", "check_real_name")
     may = {what: {Sight.STAFF} for what in vouched}
-    may |= {what: {Sight.SELF, Sight.STAFF} for what in ("update_profile", "read_log")}
+    may |= {what: {Sight.SELF, Sight.STAFF} for what in ("update_profile", "read_log", "erase")}
     may |= {what: {Sight.SELF, Sight.STAFF, Sight.LEADER} for what in ("report_absence", "withdraw_absence")}
     may |= {"read": set(Sight), "consent_to": {Sight.SELF}, "withdraw_consent": {Sight.SELF, Sight.STAFF}}
     assert may.keys() == ALLOWED.keys()
