@@ -19,7 +19,7 @@ from services.contracts.errors import TooManyRequests
 
 REMEMBERED = 20_000
 """Keys of one meter, about 5 MB; those that were quiet longest are forgotten first."""
-SCARCE = {("POST", "/v1/orders"), ("POST", "/v1/volunteers")}
+SCARCE = {("POST", "/v1/orders"), ("POST", "/v1/volunteers"), ("POST", "/v1/teams")}
 """Routes that make something: people take them seldom, and the second tells which id numbers are registered."""
 OPERATION = ("/healthz", "/readyz", "/metrics")
 """Never refused: whoever watches must see, above all when there is much to do."""

@@ -1,4 +1,4 @@
-"""Sites, service items, volunteers with their hours and points."""
+"""Sites, service items, accounts of points, corrections of hours."""
 
 from typing import Annotated
 
@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path, Response
 
 from gateway.routes.orders import Caller, Limit, Text
 from services.contracts.activities import ReverseHours
-from services.contracts.registry import RegisterVolunteer
 
 router = APIRouter(prefix="/v1", tags=["registry"])
 Id = Annotated[str, Path(max_length=128)]
@@ -40,23 +39,6 @@ async def demand(code: Id, call: Caller) -> Response:
 async def service_items(call: Caller, site: Text = None, limit: Limit = 50, cursor: Text = None) -> Response:
     """What may be ordered at a site, by default the caller's."""
     return await call.query("registry.service_items", site=site, limit=limit, cursor=cursor)
-
-
-@router.post("/volunteers", status_code=201)
-async def register_volunteer(command: RegisterVolunteer, call: Caller) -> Response:
-    """The caller becomes a volunteer; sign in again afterwards to act as one."""
-    return await call.create("registry.register_volunteer", command, "volunteers")
-
-
-@router.get("/volunteers/{volunteer_id}")
-async def volunteer(volunteer_id: Id, call: Caller) -> Response:
-    return await call.query("registry.volunteer", volunteer_id=volunteer_id)
-
-
-@router.get("/volunteers/{volunteer_id}/hours")
-async def hours(volunteer_id: Id, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
-    """Newest first."""
-    return await call.query("activities.hours", volunteer_id=volunteer_id, limit=limit, cursor=cursor)
 
 
 @router.post("/hours/{hours_id}/reverse")

@@ -7,10 +7,9 @@ from typing import Annotated, ClassVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from services.chassis.messages import Command, Event
-from services.contracts.registry import Category, Identifier, Risk, ShortText, SiteCode, TargetGroup, Tier
+from services.contracts.registry import Category, Identifier, Reason, Risk, ShortText, SiteCode, TargetGroup, Tier
 from services.contracts.wording import form
 
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
 Time = Annotated[AwareDatetime, Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))]
 """Far from where a calendar begins and ends, so that it may be put into any zone."""

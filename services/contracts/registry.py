@@ -4,11 +4,11 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from services.chassis.messages import Command, Event
 from services.contracts.actor import Role
-from services.contracts.wording import form
+from services.contracts.wording import form, invalid_fields
 
 SiteCode = Annotated[
     str, StringConstraints(pattern=form(r"^(\d{4}|\d{6}|\d{9}|\d{12})$", "应填 4、6、9 或 12 位数字的区划代码"))
@@ -21,6 +21,8 @@ Identifier = Annotated[
 ]
 AccountKind = Annotated[str, StringConstraints(pattern=form("^(person|client)$", "只能填以下之一：person、client"))]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+Day = Annotated[date, Field(ge=date(1900, 1, 1), lt=date(2200, 1, 1))]
 Term = Annotated[
     str,
     StringConstraints(
@@ -29,6 +31,15 @@ Term = Annotated[
     ),
 ]  # fmt: skip
 """A skill or a qualification. It travels in events, so nothing fits in that could be a number of a person."""
+_TERMS = TypeAdapter(list[Term])
+
+
+def terms(path: str, texts: list[str]) -> list[str]:
+    """Texts of a field that may hold more than terms, each once; raise ``Invalid`` for what is none."""
+    try:
+        return list(dict.fromkeys(_TERMS.validate_python(texts)))
+    except ValidationError as error:
+        raise invalid_fields({**found, "loc": (path, *found["loc"])} for found in error.errors()) from None
 
 
 class Tier(StrEnum):
@@ -90,6 +101,46 @@ class AgeBand(StrEnum):
     OVER_70 = "over_70"
 
 
+class Slot(StrEnum):
+    """When a volunteer has time. A holiday that falls on a day of the working week has slots of its own."""
+
+    MON_MORNING = "mon_morning"
+    MON_AFTERNOON = "mon_afternoon"
+    MON_EVENING = "mon_evening"
+    TUE_MORNING = "tue_morning"
+    TUE_AFTERNOON = "tue_afternoon"
+    TUE_EVENING = "tue_evening"
+    WED_MORNING = "wed_morning"
+    WED_AFTERNOON = "wed_afternoon"
+    WED_EVENING = "wed_evening"
+    THU_MORNING = "thu_morning"
+    THU_AFTERNOON = "thu_afternoon"
+    THU_EVENING = "thu_evening"
+    FRI_MORNING = "fri_morning"
+    FRI_AFTERNOON = "fri_afternoon"
+    FRI_EVENING = "fri_evening"
+    SAT_MORNING = "sat_morning"
+    SAT_AFTERNOON = "sat_afternoon"
+    SAT_EVENING = "sat_evening"
+    SUN_MORNING = "sun_morning"
+    SUN_AFTERNOON = "sun_afternoon"
+    SUN_EVENING = "sun_evening"
+    HOLIDAY_MORNING = "holiday_morning"
+    HOLIDAY_AFTERNOON = "holiday_afternoon"
+    HOLIDAY_EVENING = "holiday_evening"
+
+
+class Purpose(StrEnum):
+    """What a volunteer agrees to; each by itself (domain, section 5)."""
+
+    REGISTRATION = "registration"
+    """To be kept as a volunteer."""
+    PUBLICATION = "publication"
+    """To be named where anybody may read it."""
+    PROVINCE = "province"
+    """To be passed on to the province's platform."""
+
+
 class OfferMode(StrEnum):
     """How a site with ``auto_offer`` looks for a team; without it orders are offered by hand."""
 
@@ -144,8 +195,9 @@ class SiteOpened(RegistryEvent):
     """Sites whose teams it may borrow."""
 
 
-class TeamFormed(RegistryEvent):
-    fact: ClassVar[str] = "team.formed"
+class TeamEvent(RegistryEvent):
+    """Carries all that others need to know of a team."""
+
     subject: ClassVar[str] = "team_id"
 
     team_id: str
@@ -155,6 +207,15 @@ class TeamFormed(RegistryEvent):
     """Volunteer id."""
     member_ids: list[str]
     active: bool = True
+    """False while it waits for approval or is suspended, and when it is no more."""
+
+
+class TeamFormed(TeamEvent):
+    fact: ClassVar[str] = "team.formed"
+
+
+class TeamUpdated(TeamEvent):
+    fact: ClassVar[str] = "team.updated"
 
 
 class ItemPublished(RegistryEvent):
@@ -213,7 +274,16 @@ class VolunteerEvent(RegistryEvent):
     availability: list[str] = Field(default=[])
     """Slots; none given means any time."""
     absences: list[Absence] = Field(default=[])
+    """Those that are not over."""
     suspended: bool = False
+    categories: list[Category] = Field(default=[])
+    """What the volunteer would like to do."""
+    verified: bool = False
+    """Whether name and id number were found to belong together."""
+    consents: list[Purpose] = Field(default=[])
+    """Purposes that the volunteer agrees to now."""
+    erased: bool = False
+    """Nothing is kept of the person: the id is a pseudonym that ledgers go on under."""
 
 
 class VolunteerRegistered(VolunteerEvent):
@@ -251,6 +321,60 @@ class FormTeam(Command):
     kind: str = ""
 
 
+class ProposeTeam(Command):
+    """Whoever proposes it leads it."""
+
+    name: ShortText
+    site: SiteCode | None = None
+    """At home, by default, or above it."""
+    categories: list[Category] = Field(min_length=1, max_length=30)
+    kind: Annotated[str, StringConstraints(max_length=100)] = ""
+
+
+class ApproveTeam(Command):
+    pass
+
+
+class RefuseTeam(Command):
+    reason: Reason
+
+
+class SuspendTeam(Command):
+    reason: Reason
+
+
+class ResumeTeam(Command):
+    reason: Reason
+
+
+class DissolveTeam(Command):
+    reason: Reason
+
+
+class JoinTeam(Command):
+    pass
+
+
+class LeaveTeam(Command):
+    pass
+
+
+class InviteMember(Command):
+    volunteer: Identifier
+
+
+class AdmitMember(Command):
+    volunteer: Identifier
+
+
+class RemoveMember(Command):
+    volunteer: Identifier
+
+
+class HandOverTeam(Command):
+    volunteer: Identifier
+
+
 class PublishItem(Command):
     id: Identifier
     name: ShortText
@@ -276,6 +400,82 @@ class RegisterVolunteer(Command):
     skills: list[ShortText] = Field(default_factory=list, max_length=30)
     guardian_consent: bool = False
     consent_version: str = "1"
+
+
+class UpdateProfile(Command):
+    """What is given replaces what was there; what is not stays."""
+
+    skills: list[Term] | None = Field(default=None, max_length=30)
+    availability: list[Slot] | None = Field(default=None, max_length=24)
+    """None of them means any time."""
+    categories: list[Category] | None = Field(default=None, max_length=30)
+
+
+class GrantQualification(Command):
+    """Also to renew it; with a day that has passed it ends."""
+
+    kind: Term
+    until: Day
+    """The last day on which it is valid."""
+
+
+class InsureVolunteer(Command):
+    until: Day
+    """The last day; one that has passed ends it."""
+
+
+class ReportAbsence(Command):
+    """From the first day to the last, both included."""
+
+    start: Day = Field(alias="from")
+    end: Day = Field(alias="to")
+    stand_in: Identifier | None = None
+    """Volunteer id of a team mate."""
+
+
+class WithdrawAbsence(Command):
+    pass
+
+
+class SuspendVolunteer(Command):
+    reason: Reason
+
+
+class ResumeVolunteer(Command):
+    reason: Reason
+
+
+class EraseVolunteer(Command):
+    """What a person asks for who wants to be forgotten. It cannot be taken back."""
+
+
+TextVersion = Annotated[
+    str, StringConstraints(max_length=12, pattern=form(r"^\d{1,3}(\.\d{1,3}){0,2}$", "应填版本号，如 1 或 2.1"))
+]
+
+
+class GiveConsent(Command):
+    """To the text of the purpose in this version; a later one takes the place of an earlier one."""
+
+    purpose: Purpose
+    version: TextVersion
+    guardian_consent: bool = False
+    """Needed below 14."""
+
+
+class WithdrawConsent(Command):
+    purpose: Purpose
+
+
+class RealNameResult(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+class CheckRealName(Command):
+    result: RealNameResult
+    reason: Reason | None = None
+    """Needed where it has failed."""
 
 
 class AddAccount(Command):

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from services.chassis.messages import Command
-from services.contracts.dispatch import Reason, Text, Time
-from services.contracts.registry import Identifier, SiteCode, TargetGroup
+from services.contracts.dispatch import Text, Time
+from services.contracts.registry import Identifier, Reason, SiteCode, TargetGroup
 
 
 class HolidayPolicy(StrEnum):

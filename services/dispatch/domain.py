@@ -25,6 +25,7 @@ DEFAULT_SCORE = 5
 SHORTEST_SEGMENT = timedelta(minutes=1)  # domain, section 6
 CLOCK_TOLERANCE = timedelta(minutes=1)
 NEEDS_REPLY = "等待居民回复"
+TEAM_GONE = "队伍已停止活动，自动退单"
 NO_SUCH_ITEM = "本村（社区）没有这项服务，可以点的服务见 GET /v1/service-items"
 UNKNOWN = "没有找到这个单"
 """The same of an order that is not there and of one that the caller may not know of."""
@@ -378,6 +379,8 @@ class Order:
             detail = "您的队伍已经接了这一单" if own else "这一单已经被其他队伍接走了，谢谢您"
             raise AlreadyAccepted(detail, **self._situation())
         self._check("accept")
+        if not team.active:
+            raise Conflict("您的队伍已停止活动，不能接单", **self._situation())
         claimed = self._claimable(team, matcher, now)
         offer = Offer(team.id, self.tier) if claimed else self._open_offer(team)
         strangers = set(volunteers) - set(team.member_ids)

@@ -53,6 +53,11 @@ class Orders(Repository[Order]):
     def with_wave_due(self, now: datetime, limit: int) -> list[Order]:
         return self.select({"wave_at": {"$type": "date", "$lte": now}}, [("wave_at", ASCENDING)], limit)
 
+    def running(self, team: str) -> list[Order]:
+        """What the team has accepted and not completed."""
+        query = {"accepted_by": {"$type": "string", "$eq": team}, "state": {"$in": ["accepted", "in_service"]}}
+        return self.select(query)
+
     def tasks(self, teams: list[str]) -> list[Task]:
         """What the teams have accepted and not completed."""
         query = {"accepted_by": {"$type": "string", "$in": teams}, "state": {"$in": ["accepted", "in_service"]}}

@@ -13,7 +13,7 @@ from services.chassis.settings import settings
 from services.chassis.subscriber import subscribe
 from services.chassis.telemetry import DUE_OLDEST, logger
 from services.chassis.timer import every
-from services.contracts.actor import Actor
+from services.contracts.actor import SYSTEM, Actor
 from services.contracts.dispatch import (
     AcceptOrder,
     CancelOrder,
@@ -36,7 +36,9 @@ from services.contracts.registry import (
     ItemPublished,
     ResidentRegistered,
     SiteOpened,
+    TeamEvent,
     TeamFormed,
+    TeamUpdated,
     Tier,
     VolunteerEvent,
     VolunteerRegistered,
@@ -399,13 +401,11 @@ class DispatchService:
 
     @subscribe(TeamFormed, idempotent=True)
     def learn_team(self, event: TeamFormed) -> None:
-        sequence = self.uow.sequence
-        team = Team(
-            event.team_id, event.site, event.tier, event.categories, event.leader_id, event.member_ids,
-            event.active, sequence,
-        )  # fmt: skip
-        if self._learn(self.uow.teams, team):
-            self._offer_unmet(team)
+        self._learn_team(event)
+
+    @subscribe(TeamUpdated, idempotent=True)
+    def learn_updated_team(self, event: TeamUpdated) -> None:
+        self._learn_team(event)
 
     @subscribe(VolunteerRegistered, idempotent=True)
     def learn_registered(self, event: VolunteerRegistered) -> None:
@@ -479,6 +479,19 @@ class DispatchService:
 
     def _finder(self) -> Finder:
         return Finder(self.uow, now())
+
+    def _learn_team(self, event: TeamEvent) -> None:
+        """One that may not serve any more gives back what it has not completed."""
+        sequence = self.uow.sequence
+        team = Team(
+            event.team_id, event.site, event.tier, event.categories, event.leader_id, event.member_ids,
+            event.active, sequence,
+        )  # fmt: skip
+        if not self._learn(self.uow.teams, team):
+            return
+        self._offer_unmet(team)
+        for order in [] if team.active else self.uow.orders.running(team.id):
+            self.uow.orders.save(order, *order.withdraw(SYSTEM, team, domain.TEAM_GONE, now()))
 
     def _learn_volunteer(self, event: VolunteerEvent) -> None:
         sequence = self.uow.sequence

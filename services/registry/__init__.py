@@ -1,5 +1,6 @@
-"""The registry owns sites, posts, teams, volunteers, residents, service items, accounts, totals per volunteer.
+"""The registry owns sites, posts, teams, volunteers with log and totals, residents, service items, accounts.
 
-Publishes: site.opened, team.formed, item.published, volunteer.registered, volunteer.updated, resident.registered.
+Publishes: site.opened, team.formed, team.updated, item.published, volunteer.registered, volunteer.updated,
+resident.registered.
 Subscribes to: hours.effective, hours.reversed, points.deposited, points.reversed (totals per volunteer).
 """

@@ -1,15 +1,12 @@
-"""Places and people: sites, teams, volunteers, residents, service items, accounts, and who may see whom.
+"""Places and people: sites, residents, service items, accounts. Teams and volunteers have modules of their own.
 
 What the reference data decide is compared, the rest (``compare=False``) is not: so sending the same again
 changes nothing.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
-from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
-from enum import StrEnum
 from typing import Any
 
 from services.contracts.actor import SYSTEM, Actor, Role
@@ -17,28 +14,20 @@ from services.contracts.errors import Conflict, Forbidden, invalid
 from services.contracts.privacy import Secret
 from services.contracts.registry import (
     AddAccount,
-    AddVolunteer,
     Category,
-    FormTeam,
     ItemPublished,
     OfferMode,
     OpeningHours,
     OpenSite,
     PublishItem,
-    RegisterVolunteer,
     ResidentRegistered,
     Risk,
     SiteOpened,
     TargetGroup,
-    TeamFormed,
     Tier,
-    VolunteerRegistered,
 )
-from services.registry import identity
 
 TIERS = (Tier.CITY, Tier.CENTER, Tier.INSTITUTE, Tier.STATION)
-GUARDIAN_BELOW = 14
-"""Years; a younger person is registered with a guardian's consent only (domain, section 5)."""
 STAR_THRESHOLDS = (100, 300, 600, 1000, 1500)
 """Hours for 1 to 5 stars (domain, section 5)."""
 STAMP_LENGTH = 16  # characters
@@ -134,40 +123,7 @@ def _check_parent(wanted: OpenSite, parent: Site | None) -> None:
         raise invalid("parent", f"{parent.id} 不在 {wanted.code} 的上一级")
 
 
-# -- teams and what they serve --------------------------------------------------------------------------
-
-
-@dataclass
-class Team:
-    id: str
-    name: str
-    site: str
-    tier: Tier
-    categories: list[Category]
-    leader_id: str
-    """Volunteer id, as in ``member_ids``; the leader is a member too."""
-    member_ids: list[str]
-    kind: str
-    active: bool = True
-    version: int = _uncompared(0)
-
-    @classmethod
-    def form(cls, wanted: FormTeam, site: Site, known: Collection[str]) -> tuple["Team", TeamFormed]:
-        """``known`` are the ids of those members that are registered."""
-        members = list(dict.fromkeys(wanted.member_ids))
-        if wanted.leader_id not in members:
-            raise invalid("leader_id", "队长应当是本队队员")
-        if missing := [id for id in members if id not in known]:
-            raise invalid("member_ids", "没有登记的志愿者：" + "、".join(missing))
-        team = cls(
-            id=wanted.id, name=wanted.name, site=site.id, tier=site.tier, categories=wanted.categories,
-            leader_id=wanted.leader_id, member_ids=members, kind=wanted.kind,
-        )  # fmt: skip
-        formed = TeamFormed(
-            site=site.id, team_id=team.id, tier=team.tier, categories=team.categories, leader_id=team.leader_id,
-            member_ids=members, active=team.active,
-        )  # fmt: skip
-        return team, formed
+# -- what may be ordered --------------------------------------------------------------------------------
 
 
 @dataclass
@@ -202,74 +158,6 @@ class ServiceItem:
 
 
 # -- people ---------------------------------------------------------------------------------------------
-
-
-class RealName(StrEnum):
-    NONE = "none"
-    PENDING = "pending"
-    PASSED = "passed"
-    FAILED = "failed"
-
-
-@dataclass
-class Volunteer:
-    """Birth date and sex stand in the id number and nowhere else."""
-
-    id: str
-    name: Secret
-    site: str
-    id_number: Secret
-    id_number_index: str
-    """Keyed hash of the id number: one person registers once."""
-    phone: Secret
-    real_name: RealName
-    categories: list[Category]
-    skills: list[str] = field(default_factory=list)
-    guardian_consent: bool = False
-    consent_version: str = ""
-    account_id: str | None = _uncompared()
-    version: int = _uncompared(0)
-
-    @classmethod
-    def register(
-        cls, id: str, wanted: RegisterVolunteer, site: Site, account: "Account", id_number: str, index: str, today: date
-    ) -> tuple["Volunteer", VolunteerRegistered]:
-        """A person by oneself; ``id_number`` has been checked and ``index`` belongs to it."""
-        age = identity.age_on(today, identity.birth_date(id_number))
-        if age < GUARDIAN_BELOW and not wanted.guardian_consent:
-            raise invalid("guardian_consent", "未满14周岁须经监护人同意")
-        volunteer = cls(
-            id=id, name=wanted.name, site=site.id, id_number=id_number, id_number_index=index,
-            phone=identity.mobile(wanted.phone), real_name=RealName.PENDING, categories=wanted.categories,
-            skills=wanted.skills, guardian_consent=wanted.guardian_consent, consent_version=wanted.consent_version,
-            account_id=account.id,
-        )  # fmt: skip
-        account.become_volunteer(id)
-        return volunteer, volunteer._registered(site)
-
-    @classmethod
-    def add(
-        cls, wanted: AddVolunteer, site: Site, id_number: str, index: str
-    ) -> tuple["Volunteer", VolunteerRegistered]:
-        """From reference data, real-name checked already."""
-        if wanted.birth_date not in (None, identity.birth_date(id_number)):
-            raise invalid("birth_date", "出生日期与身份证号不一致")
-        volunteer = cls(
-            id=wanted.id, name=wanted.name, site=site.id, id_number=id_number, id_number_index=index,
-            phone=identity.mobile(wanted.phone), real_name=RealName.PASSED, categories=wanted.categories,
-        )  # fmt: skip
-        return volunteer, volunteer._registered(site)
-
-    def _registered(self, site: Site) -> VolunteerRegistered:
-        return VolunteerRegistered(site=site.id, volunteer_id=self.id, path=site.path)
-
-    @property
-    def birth_date(self) -> date:
-        return identity.birth_date(self.id_number)
-
-    @property
-    def sex(self) -> str:
-        return identity.sex(self.id_number)
 
 
 @dataclass
@@ -322,6 +210,10 @@ class Account:
             raise Conflict("您已经登记为志愿者，不必再次登记")
         self.volunteer = volunteer_id
         self.roles = sorted({*self.roles, Role.VOLUNTEER})
+
+    def end_volunteering(self) -> None:
+        self.volunteer = None
+        self.roles = sorted({*self.roles} - {Role.VOLUNTEER})
 
 
 @dataclass
@@ -394,33 +286,3 @@ def must_administer(actor: Actor) -> None:
 def may_read_posts(actor: Actor) -> bool:
     """Who holds a post."""
     return actor.is_admin or actor.has(Role.STAFF)
-
-
-class Sight(StrEnum):
-    """As what somebody sees a volunteer."""
-
-    SELF = "self"
-    STAFF = "staff"
-    LEADER = "leader"
-    MEMBER = "member"
-
-    @property
-    def reads_name(self) -> bool:
-        return self is not Sight.MEMBER
-
-    @property
-    def reads_id_number(self) -> bool:
-        """Masked even so."""
-        return self in (Sight.SELF, Sight.STAFF)
-
-
-def sight_of(actor: Actor, volunteer: Volunteer, path: Collection[str], teams: Iterable[Team]) -> Sight | None:
-    """``path`` is that of the volunteer's site, ``teams`` are those that the volunteer is in. None: not at all."""
-    if volunteer.id == actor.volunteer or volunteer.account_id == actor.id:
-        return Sight.SELF
-    if actor.is_admin or (actor.has(Role.STAFF) and actor.site in path):
-        return Sight.STAFF
-    shared = [team for team in teams if actor.volunteer in team.member_ids]
-    if any(team.leader_id == actor.volunteer for team in shared):
-        return Sight.LEADER
-    return Sight.MEMBER if shared else None

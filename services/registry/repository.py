@@ -1,20 +1,14 @@
 """The registry's aggregates, with the indexes of their queries."""
 
+from datetime import date
 from typing import TypeVar
 
 from pymongo import ASCENDING, IndexModel
 
 from services.chassis.repository import Aggregate, Page, Repository
-from services.registry.domain import (
-    Account,
-    Release,
-    Resident,
-    ServiceItem,
-    Site,
-    Team,
-    Volunteer,
-    VolunteerTotals,
-)
+from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
+from services.registry.teams import Team
+from services.registry.volunteers import Entry, Volunteer
 
 A = TypeVar("A", bound=Aggregate)
 BY_ID = ("_id", ASCENDING)
@@ -48,10 +42,12 @@ class Teams(Counted[Team]):
     indexes = (IndexModel([("site", ASCENDING), BY_ID]), IndexModel([("member_ids", ASCENDING), BY_ID]))
 
     def at(self, site: str) -> list[Team]:
-        return self.select({"site": site}, [BY_ID])
+        """Those that staff have approved, and that are there still."""
+        return [team for team in self.select({"site": site}, [BY_ID]) if team.is_approved]
 
     def with_member(self, volunteer_id: str | None) -> list[Team]:
-        return self.select({"member_ids": volunteer_id}, [BY_ID]) if volunteer_id else []
+        found = self.select({"member_ids": volunteer_id}, [BY_ID]) if volunteer_id else []
+        return [team for team in found if not team.is_gone]
 
 
 class ServiceItems(Counted[ServiceItem]):
@@ -68,10 +64,31 @@ class Volunteers(Repository[Volunteer]):
     collection = "volunteers"
     aggregate = Volunteer
     publishes = True
-    indexes = (IndexModel([("id_number_index", ASCENDING)], unique=True),)
+    indexes = (
+        IndexModel([("id_number_index", ASCENDING)], unique=True),
+        IndexModel([("band_ends_on", ASCENDING)], partialFilterExpression={"band_ends_on": {"$type": "string"}}),
+    )
 
     def with_id_number(self, index: str) -> Volunteer | None:
         return next(iter(self.select({"id_number_index": index}, limit=1)), None)
+
+    def with_band_ending(self, today: date, limit: int) -> list[Volunteer]:
+        """Days are kept as text, which sorts as they do."""
+        query = {"band_ends_on": {"$type": "string", "$lte": today.isoformat()}}
+        return self.select(query, [("band_ends_on", ASCENDING)], limit)
+
+
+class Log(Repository[Entry]):
+    collection = "volunteer_log"
+    aggregate = Entry
+    indexes = (IndexModel([("volunteer_id", ASCENDING), ("_id", ASCENDING)]),)
+
+    def of(self, volunteer_id: str, limit: int, cursor: str | None) -> Page[Entry]:
+        """Newest first."""
+        return self.page({"volunteer_id": volunteer_id}, limit, cursor)
+
+    def whole(self, volunteer_id: str) -> list[Entry]:
+        return self.select({"volunteer_id": volunteer_id})
 
 
 class Residents(Counted[Resident]):

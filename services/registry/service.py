@@ -1,5 +1,6 @@
 """Registry: who and what is there, and who is asking."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -8,11 +9,13 @@ from eventlet import tpool
 from ulid import ULID
 
 from services.chassis.clock import now
+from services.chassis.messages import Event
 from services.chassis.personal import blind_index
 from services.chassis.process import UnitOfWork
 from services.chassis.rpc import command, query
 from services.chassis.settings import settings
 from services.chassis.subscriber import subscribe
+from services.chassis.timer import every
 from services.contracts.activities import HoursEffective, HoursReversed
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import Conflict, Forbidden, NotFound, Unauthenticated, invalid
@@ -20,16 +23,40 @@ from services.contracts.points import PointsDeposited, PointsReversed
 from services.contracts.registry import (
     AddAccount,
     AddVolunteer,
+    AdmitMember,
+    ApproveTeam,
     Authenticate,
+    CheckRealName,
+    DissolveTeam,
+    EraseVolunteer,
     FormTeam,
+    GiveConsent,
+    GrantQualification,
+    HandOverTeam,
+    InsureVolunteer,
+    InviteMember,
+    JoinTeam,
+    LeaveTeam,
     OpenSites,
+    ProposeTeam,
     PublishItem,
+    RefuseTeam,
     RegisterVolunteer,
+    RemoveMember,
+    ReportAbsence,
+    ResumeTeam,
+    ResumeVolunteer,
+    SuspendTeam,
+    SuspendVolunteer,
+    UpdateProfile,
+    WithdrawAbsence,
+    WithdrawConsent,
 )
-from services.registry import domain, identity, passwords
-from services.registry.domain import Account, Release, Resident, ServiceItem, Sight, Site, Team, Volunteer
+from services.registry import domain, identity, passwords, teams
+from services.registry.domain import Account, Release, Resident, ServiceItem, Site
 from services.registry.repository import (
     Accounts,
+    Log,
     Releases,
     Residents,
     ServiceItems,
@@ -38,18 +65,25 @@ from services.registry.repository import (
     Totals,
     Volunteers,
 )
+from services.registry.teams import Part, Team
 from services.registry.views import (
+    entry_view,
     identity_view,
     item_view,
     listed_site_view,
     own_team_view,
     site_view,
+    team_view,
     volunteer_view,
 )
+from services.registry.volunteers import PURPOSES, READING, Entry, Sight, Volunteer, permit, sight_of
 
 CHINA = ZoneInfo("Asia/Shanghai")
 REFERENCE = "reference"
 DEMO_PASSWORD = "demo"
+AGE_TICK = 10.0  # seconds
+DUE_AT_ONCE = 250
+"""Volunteers that one tick looks at in one go; the next follows at once while there are more."""
 ALREADY_REGISTERED = "这个身份证号已经登记为志愿者，不能重复登记；如有疑问请联系所在的站"
 
 # Each thread keeps the memory of its last password hash, and there are two cores at most places.
@@ -61,7 +95,7 @@ class RegistryService:
 
     uow = UnitOfWork(
         sites=Sites, teams=Teams, items=ServiceItems, volunteers=Volunteers, residents=Residents,
-        accounts=Accounts, totals=Totals, releases=Releases,
+        accounts=Accounts, totals=Totals, releases=Releases, log=Log,
     )  # fmt: skip
 
     # -- who is asking ------------------------------------------------------------------------------
@@ -122,17 +156,203 @@ class RegistryService:
         id_number, index = self._free_id_number(command.id_number)
         volunteer, registered = Volunteer.register(str(ULID()), command, site, account, id_number, index, _today())
         self.uow.volunteers.add(volunteer, registered)
+        self._note(actor, volunteer, "consent", volunteer.consents[0].in_words)
         self.uow.accounts.save(account)
-        return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), Sight.SELF)
+        return self._seen(volunteer, Sight.SELF)
+
+    @command(UpdateProfile)
+    def update_profile(self, actor: Actor, volunteer_id: str, command: UpdateProfile) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("update_profile", actor, volunteer_id)
+        events = volunteer.update_profile(command, site, _today())
+        self._keep(actor, volunteer, events, "profile", "")
+        return self._seen(volunteer, sight)
+
+    @command(GrantQualification)
+    def grant_qualification(self, actor: Actor, volunteer_id: str, command: GrantQualification) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("qualify", actor, volunteer_id)
+        events = volunteer.qualify(command, site, _today())
+        self._keep(actor, volunteer, events, "qualification", f"{command.kind} {command.until}")
+        return self._seen(volunteer, sight)
+
+    @command(InsureVolunteer)
+    def insure_volunteer(self, actor: Actor, volunteer_id: str, command: InsureVolunteer) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("insure", actor, volunteer_id)
+        events = volunteer.insure(command.until, site, _today())
+        self._keep(actor, volunteer, events, "insurance", f"{command.until}")
+        return self._seen(volunteer, sight)
+
+    @command(ReportAbsence)
+    def report_absence(self, actor: Actor, volunteer_id: str, command: ReportAbsence) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("report_absence", actor, volunteer_id)
+        mates = {id for team in self.uow.teams.with_member(volunteer.id) for id in team.member_ids}
+        events = volunteer.report_absence(str(ULID()), command, mates, site, _today())
+        self._keep(actor, volunteer, events, "absence", f"{command.start}～{command.end}")
+        return self._seen(volunteer, sight)
+
+    @command(WithdrawAbsence)
+    def withdraw_absence(
+        self, actor: Actor, volunteer_id: str, absence_id: str, command: WithdrawAbsence
+    ) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("withdraw_absence", actor, volunteer_id)
+        leave = volunteer.leave(absence_id)
+        events = volunteer.withdraw_absence(leave, site, _today())
+        self._keep(actor, volunteer, events, "absence_withdrawn", f"{leave.start}～{leave.end}")
+        return self._seen(volunteer, sight)
+
+    @command(SuspendVolunteer)
+    def suspend_volunteer(self, actor: Actor, volunteer_id: str, command: SuspendVolunteer) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("suspend", actor, volunteer_id)
+        events = volunteer.suspend(command.reason, site, _today())
+        self._keep(actor, volunteer, events, "suspended", command.reason)
+        return self._seen(volunteer, sight)
+
+    @command(ResumeVolunteer)
+    def resume_volunteer(self, actor: Actor, volunteer_id: str, command: ResumeVolunteer) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("resume", actor, volunteer_id)
+        events = volunteer.resume(site, _today())
+        self._keep(actor, volunteer, events, "resumed", command.reason)
+        return self._seen(volunteer, sight)
+
+    @command(CheckRealName)
+    def check_real_name(self, actor: Actor, volunteer_id: str, command: CheckRealName) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("check_real_name", actor, volunteer_id)
+        events = volunteer.check_real_name(command, site, _today())
+        self._keep(actor, volunteer, events, f"real_name_{command.result}", command.reason or "")
+        return self._seen(volunteer, sight)
+
+    @command(GiveConsent)
+    def give_consent(self, actor: Actor, volunteer_id: str, command: GiveConsent) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("consent_to", actor, volunteer_id)
+        events = volunteer.consent_to(command, site, _today())
+        self._keep(actor, volunteer, events, "consent", volunteer.consents[-1].in_words)
+        return self._seen(volunteer, sight)
+
+    @command(WithdrawConsent)
+    def withdraw_consent(self, actor: Actor, volunteer_id: str, command: WithdrawConsent) -> dict[str, Any]:
+        volunteer, site, sight = self._permitted("withdraw_consent", actor, volunteer_id)
+        events = volunteer.withdraw_consent(command.purpose, site, _today())
+        self._keep(actor, volunteer, events, "consent_withdrawn", PURPOSES[command.purpose])
+        return self._seen(volunteer, sight)
+
+    @command(EraseVolunteer)
+    def erase_volunteer(self, actor: Actor, volunteer_id: str, command: EraseVolunteer) -> dict[str, Any]:
+        """Also from teams, the log and the account."""
+        volunteer, site, sight = self._permitted("erase", actor, volunteer_id)
+        own_teams, account_id = self.uow.teams.with_member(volunteer.id), volunteer.account_id
+        self.uow.volunteers.save(volunteer, *volunteer.erase(own_teams, site, _today()))
+        for team in own_teams:
+            self.uow.teams.save(team, *team.leave(volunteer.id))
+        for entry in self.uow.log.whole(volunteer.id):
+            entry.forget(account_id)
+            self.uow.log.save(entry)
+        if account_id and (account := self.uow.accounts.find(account_id)):
+            account.end_volunteering()
+            self.uow.accounts.save(account)
+        by = volunteer.id if sight is Sight.SELF else actor.id
+        self.uow.log.add(Entry(str(ULID()), volunteer.id, now(), by, "erased", ""))
+        return self._seen(volunteer, sight)
 
     @query
     def volunteer(self, actor: Actor, volunteer_id: str) -> dict[str, Any]:
-        volunteer = self.uow.volunteers.get(volunteer_id)
-        teams = self.uow.teams.with_member(volunteer.id)
-        sight = domain.sight_of(actor, volunteer, self._site(volunteer.site).path, teams)
-        if sight is None:
-            raise NotFound()
-        return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), sight)
+        volunteer, _, sight = self._permitted("read", actor, volunteer_id)
+        return self._seen(volunteer, sight)
+
+    @query
+    def volunteer_log(
+        self, actor: Actor, volunteer_id: str, limit: int = 50, cursor: str | None = None
+    ) -> dict[str, Any]:
+        volunteer, _, _ = self._permitted("read_log", actor, volunteer_id)
+        page = self.uow.log.of(volunteer.id, limit, cursor)
+        return {"items": [entry_view(entry) for entry in page.items], "next": page.next}
+
+    @every(AGE_TICK)
+    def follow_ages(self) -> int:
+        """Who has had the birthday at which an age band ends; only what is due is read."""
+        if not self.uow.leads():
+            return 0
+        due = self.uow.volunteers.with_band_ending(_today(), DUE_AT_ONCE)
+        sites = self.uow.sites.find_many({volunteer.site for volunteer in due})
+        for volunteer in due:
+            self.uow.volunteers.save(volunteer, *volunteer.grow_older(sites[volunteer.site], _today()))
+        looked_at: int = self.uow.commit_each()
+        return looked_at
+
+    # -- teams --------------------------------------------------------------------------------------
+
+    @command(ProposeTeam)
+    def propose_team(self, actor: Actor, command: ProposeTeam) -> dict[str, Any]:
+        leader = self._acting_volunteer(actor)
+        home, site = self._site(leader.site), self._chosen_site(command.site or leader.site)
+        team, formed = Team.propose(str(ULID()), command, site, home, leader.id)
+        self.uow.teams.add(team, formed)
+        return team_view(team, Part.LEADER, leader.id)
+
+    @command(ApproveTeam)
+    def approve_team(self, actor: Actor, team_id: str, command: ApproveTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "approve")
+        events = team.decide("approve", actor)
+        return self._keep_team(actor, team, events)
+
+    @command(RefuseTeam)
+    def refuse_team(self, actor: Actor, team_id: str, command: RefuseTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "refuse")
+        events = team.decide("refuse", actor, command.reason)
+        return self._keep_team(actor, team, events)
+
+    @command(SuspendTeam)
+    def suspend_team(self, actor: Actor, team_id: str, command: SuspendTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "suspend")
+        events = team.decide("suspend", actor, command.reason)
+        return self._keep_team(actor, team, events)
+
+    @command(ResumeTeam)
+    def resume_team(self, actor: Actor, team_id: str, command: ResumeTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "resume")
+        events = team.decide("resume", actor, command.reason)
+        return self._keep_team(actor, team, events)
+
+    @command(DissolveTeam)
+    def dissolve_team(self, actor: Actor, team_id: str, command: DissolveTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "dissolve")
+        events = team.decide("dissolve", actor, command.reason)
+        return self._keep_team(actor, team, events)
+
+    @command(JoinTeam)
+    def join_team(self, actor: Actor, team_id: str, command: JoinTeam) -> dict[str, Any]:
+        """Who was not invited waits for the leader."""
+        team = self._team(actor, team_id, "read")
+        return self._keep_team(actor, team, team.join(self._acting_volunteer(actor).id))
+
+    @command(LeaveTeam)
+    def leave_team(self, actor: Actor, team_id: str, command: LeaveTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "read")
+        return self._keep_team(actor, team, team.leave(teams.must_be_volunteer(actor)))
+
+    @command(InviteMember)
+    def invite_member(self, actor: Actor, team_id: str, command: InviteMember) -> dict[str, Any]:
+        team = self._team(actor, team_id, "invite")
+        self._known_volunteer(command.volunteer).must_serve()
+        return self._keep_team(actor, team, team.invite(command.volunteer))
+
+    @command(AdmitMember)
+    def admit_member(self, actor: Actor, team_id: str, command: AdmitMember) -> dict[str, Any]:
+        team = self._team(actor, team_id, "admit")
+        self._known_volunteer(command.volunteer).must_serve()
+        return self._keep_team(actor, team, team.admit(command.volunteer))
+
+    @command(RemoveMember)
+    def remove_member(self, actor: Actor, team_id: str, command: RemoveMember) -> dict[str, Any]:
+        team = self._team(actor, team_id, "remove")
+        return self._keep_team(actor, team, team.remove(command.volunteer))
+
+    @command(HandOverTeam)
+    def hand_over_team(self, actor: Actor, team_id: str, command: HandOverTeam) -> dict[str, Any]:
+        team = self._team(actor, team_id, "hand_over")
+        return self._keep_team(actor, team, team.hand_over(command.volunteer))
+
+    @query
+    def team(self, actor: Actor, team_id: str) -> dict[str, Any]:
+        return self._seen_team(actor, self._team(actor, team_id, "read"))
 
     # -- reference data: sent again they change nothing ---------------------------------------------
 
@@ -150,8 +370,8 @@ class RegistryService:
     @command(FormTeam)
     def form_team(self, actor: Actor, command: FormTeam) -> dict[str, Any]:
         domain.must_administer(actor)
-        known = self.uow.volunteers.find_many(command.member_ids)
-        team, formed = Team.form(command, self._chosen_site(command.site), known)
+        members, known = self.uow.volunteers.find_many(command.member_ids), self.uow.teams.find(command.id)
+        team, formed = Team.form(command, self._chosen_site(command.site), members, known)
         self._bring(self.uow.teams, team, formed)
         return {"id": team.id}
 
@@ -165,8 +385,9 @@ class RegistryService:
     @command(AddVolunteer)
     def add_volunteer(self, actor: Actor, command: AddVolunteer) -> dict[str, Any]:
         domain.must_administer(actor)
+        site, known = self._chosen_site(command.site), self.uow.volunteers.find(command.id)
         id_number, index = self._free_id_number(command.id_number, of=command.id)
-        volunteer, registered = Volunteer.add(command, self._chosen_site(command.site), id_number, index)
+        volunteer, registered = Volunteer.add(command, site, id_number, index, _today(), known)
         self._bring(self.uow.volunteers, volunteer, registered)
         return {"id": volunteer.id}
 
@@ -232,6 +453,56 @@ class RegistryService:
 
     # -- parts --------------------------------------------------------------------------------------
 
+    def _permitted(self, what: str, actor: Actor, volunteer_id: str) -> tuple[Volunteer, Site, Sight]:
+        """With the site, and as what the actor sees the volunteer."""
+        volunteer = self.uow.volunteers.get(volunteer_id)
+        site, shared = self._site(volunteer.site), self.uow.teams.with_member(volunteer.id)
+        sight = permit(what, sight_of(actor, volunteer, site.path, shared))
+        if what not in READING:
+            volunteer.must_be_kept()
+        return volunteer, site, sight
+
+    def _keep(self, actor: Actor, volunteer: Volunteer, events: Sequence[Event], what: str, note: str) -> None:
+        """With a line in the log; nothing when nothing has changed."""
+        if events:
+            self.uow.volunteers.save(volunteer, *events)
+            self._note(actor, volunteer, what, note)
+
+    def _note(self, actor: Actor, volunteer: Volunteer, what: str, note: str) -> None:
+        self.uow.log.add(Entry(str(ULID()), volunteer.id, now(), actor.id, what, note))
+
+    def _seen(self, volunteer: Volunteer, sight: Sight) -> dict[str, Any]:
+        return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), sight)
+
+    def _team(self, actor: Actor, team_id: str, what: str) -> Team:
+        team: Team | None = self.uow.teams.find(team_id)
+        if team is None:
+            raise NotFound(teams.UNKNOWN)
+        teams.permit(what, self._part_in(actor, team))
+        return team
+
+    def _part_in(self, actor: Actor, team: Team) -> Part | None:
+        return teams.part_in(actor, team, self._site(team.site).path)
+
+    def _keep_team(self, actor: Actor, team: Team, events: Sequence[Event]) -> dict[str, Any]:
+        self.uow.teams.save(team, *events)
+        return self._seen_team(actor, team)
+
+    def _seen_team(self, actor: Actor, team: Team) -> dict[str, Any]:
+        return team_view(team, self._part_in(actor, team) or Part.OTHER, actor.volunteer)
+
+    def _acting_volunteer(self, actor: Actor) -> Volunteer:
+        volunteer: Volunteer = self.uow.volunteers.get(teams.must_be_volunteer(actor))
+        volunteer.must_serve()
+        return volunteer
+
+    def _known_volunteer(self, id: str) -> Volunteer:
+        """Of a command: an unknown one is a wrong field."""
+        volunteer: Volunteer | None = self.uow.volunteers.find(id)
+        if volunteer is None:
+            raise invalid("volunteer", "没有这位志愿者")
+        return volunteer
+
     def _follow_balance(self, event: PointsDeposited | PointsReversed) -> None:
         totals = self.uow.totals.of(event.account_id)
         if totals.follow_points(event.balance, self.uow.sequence):
@@ -260,9 +531,7 @@ class RegistryService:
         return id_number, index
 
     def _link(self, volunteer_id: str, account: Account) -> None:
-        volunteer = self.uow.volunteers.find(volunteer_id)
-        if volunteer is None:
-            raise invalid("volunteer", "没有这位志愿者")
+        volunteer = self._known_volunteer(volunteer_id)
         if volunteer.account_id != account.id:
             volunteer.account_id = account.id
             self.uow.volunteers.save(volunteer)

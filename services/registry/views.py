@@ -1,6 +1,7 @@
 """How places and people look to who asks."""
 
 from collections.abc import Iterable
+from datetime import date
 from typing import Any
 
 from services.contracts.actor import Actor
@@ -9,13 +10,12 @@ from services.registry.domain import (
     STAFFING,
     Account,
     ServiceItem,
-    Sight,
     Site,
-    Team,
-    Volunteer,
     VolunteerTotals,
     may_read_posts,
 )
+from services.registry.teams import Part, Team
+from services.registry.volunteers import Consent, Entry, Leave, Sight, Volunteer
 
 
 def identity_view(who: Account | Actor) -> dict[str, Any]:
@@ -30,7 +30,8 @@ def identity_view(who: Account | Actor) -> dict[str, Any]:
 
 def own_team_view(team: Team, volunteer_id: str | None) -> dict[str, Any]:
     role = "leader" if team.leader_id == volunteer_id else "member"
-    return {"id": team.id, "name": team.name, "site": team.site, "role": role, "members": team.member_ids}
+    about = {"id": team.id, "name": team.name, "site": team.site, "state": team.state}
+    return {**about, "role": role, "members": team.member_ids}
 
 
 def listed_site_view(site: Site) -> dict[str, Any]:
@@ -72,6 +73,22 @@ def _team(team: Team) -> dict[str, Any]:
     }
 
 
+def team_view(team: Team, part: Part, volunteer_id: str | None) -> dict[str, Any]:
+    """``membership`` is the caller's own; who has applied is for those who decide about it."""
+    waiting = [{"volunteer": outsider.volunteer, "state": outsider.state} for outsider in team.outsiders]
+    within = {"leader": team.leader_id, "member_ids": team.member_ids}
+    file = {"outsiders": waiting, "reason": team.reason, "decided_by": team.decided_by}
+    return {
+        **_team(team),
+        "site": team.site,
+        "tier": team.tier,
+        "state": team.state,
+        "membership": team.state_of(volunteer_id) if volunteer_id else None,
+        **_seen(within, part is not Part.OTHER),
+        **_seen(file, part.rules),
+    }
+
+
 def item_view(item: ServiceItem) -> dict[str, Any]:
     return {
         "id": item.id,
@@ -96,5 +113,49 @@ def volunteer_view(volunteer: Volunteer, totals: VolunteerTotals, sight: Sight) 
         "hours": totals.hours,
         "points": totals.points,
         "categories": volunteer.categories,
+        "suspended": volunteer.suspended,
+        "erased": volunteer.erased,
+        **_seen(_abilities(volunteer), sight.reads_abilities),
+        **_seen(_file(volunteer), sight.reads_file),
         "id_number": mask(volunteer.id_number) if sight.reads_id_number else None,
     }
+
+
+def _seen(part: dict[str, Any], is_seen: bool) -> dict[str, Any]:
+    return part if is_seen else dict.fromkeys(part)
+
+
+def _abilities(volunteer: Volunteer) -> dict[str, Any]:
+    return {
+        "age_band": volunteer.age_band,
+        "skills": volunteer.skills,
+        "qualifications": [held.model_dump(mode="json") for held in volunteer.qualifications],
+        "insured_until": _day(volunteer.insured_until),
+        "availability": volunteer.availability,
+        "absences": [_absence(leave) for leave in volunteer.absences],
+    }
+
+
+def _absence(leave: Leave) -> dict[str, Any]:
+    return {"id": leave.id, "from": _day(leave.start), "to": _day(leave.end), "stand_in": leave.stand_in}
+
+
+def _day(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
+def _file(volunteer: Volunteer) -> dict[str, Any]:
+    return {
+        "suspension_reason": volunteer.suspension_reason,
+        "real_name_reason": volunteer.real_name_reason,
+        "consents": [_consent(consent) for consent in volunteer.consents],
+    }
+
+
+def _consent(given: Consent) -> dict[str, Any]:
+    since = _day(given.since)
+    return {"purpose": given.purpose, "version": given.text, "since": since, "guardian_consent": given.guardian}
+
+
+def entry_view(entry: Entry) -> dict[str, Any]:
+    return {"id": entry.id, "at": entry.at.isoformat(), "by": entry.by, "what": entry.what, "note": entry.note}

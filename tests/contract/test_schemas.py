@@ -23,7 +23,7 @@ FACTS = {
     "hours": "recorded effective reversed",
     "points": "deposited reversed",
     "volunteer": "registered updated",
-    "team": "formed",
+    "team": "formed updated",
     "site": "opened",
 }
 """Facts of the public contract that there are so far."""

@@ -51,6 +51,8 @@ REASON = {"reason": "试一试"}
 OCCURRENCE = {"occurrence": "2027-02-28"}
 """A day in any series: whoever may not change it is told so first."""
 
+AWAY = {"from": "2099-07-01", "to": "2099-07-31"}
+SOMEBODY = {"volunteer": "vol-linli-1"}
 NEWCOMER = {"name": "周满仓", "id_number": "130824194005010024", "phone": "13912345678"}
 
 
@@ -76,7 +78,7 @@ DAILY = {**WISH, "rule": "FREQ=DAILY", "start": "2027-01-01T09:00:00+08:00"}
 ANONYMOUS = "nobody"
 SIGNED_IN = "person client"
 ORDER = "requester holder above leader member admin"
-PERSONS = "self staff team"
+PERSONS = "self staff leads team"
 MATRIX = {
     "POST /oauth/token": Row(f"{SIGNED_IN} {ANONYMOUS}"),
     "GET /v1/me": Row(SIGNED_IN),
@@ -124,6 +126,37 @@ MATRIX = {
     "POST /v1/volunteers": Row("person", "client", body=NEWCOMER),
     "GET /v1/volunteers/{volunteer_id}": Row(PERSONS),
     "GET /v1/volunteers/{volunteer_id}/hours": Row("self staff"),
+    "GET /v1/volunteers/{volunteer_id}/log": Row("self staff", "leads team"),
+    "POST /v1/volunteers/{volunteer_id}/profile": Row("self staff", "leads team", body={"skills": ["理发"]}),
+    "POST /v1/volunteers/{volunteer_id}/qualifications": Row(
+        "staff", "self leads team", body={"kind": "急救员", "until": "2099-12-31"}
+    ),
+    "POST /v1/volunteers/{volunteer_id}/insurance": Row("staff", "self leads team", body={"until": "2099-12-31"}),
+    "POST /v1/volunteers/{volunteer_id}/absences": Row("self staff leads", "team", body=AWAY),
+    "POST /v1/volunteers/{volunteer_id}/absences/{absence_id}/withdraw": Row("self staff leads", "team"),
+    "POST /v1/volunteers/{volunteer_id}/suspend": Row("staff", "self leads team", body=REASON),
+    "POST /v1/volunteers/{volunteer_id}/resume": Row("staff", "self leads team", body=REASON),
+    "POST /v1/volunteers/{volunteer_id}/real-name": Row("staff", "self leads team", body={"result": "passed"}),
+    "POST /v1/volunteers/{volunteer_id}/consents": Row(
+        "self", "staff leads team", body={"purpose": "publication", "version": "1"}
+    ),
+    "POST /v1/volunteers/{volunteer_id}/consents/withdraw": Row(
+        "self staff", "leads team", body={"purpose": "publication"}
+    ),
+    "POST /v1/volunteers/{volunteer_id}/erase": Row("self staff", "leads team"),
+    "POST /v1/teams": Row("volunteer", "person", body={"name": "护河队", "categories": ["环境保护"]}),
+    "GET /v1/teams/{team_id}": Row("staff leads team outsider stranger"),
+    "POST /v1/teams/{team_id}/approve": Row("staff", "leads team outsider stranger"),
+    "POST /v1/teams/{team_id}/refuse": Row("staff", "leads team outsider stranger", body=REASON),
+    "POST /v1/teams/{team_id}/suspend": Row("staff", "leads team outsider stranger", body=REASON),
+    "POST /v1/teams/{team_id}/resume": Row("staff", "leads team outsider stranger", body=REASON),
+    "POST /v1/teams/{team_id}/dissolve": Row("staff leads", "team outsider stranger", body=REASON),
+    "POST /v1/teams/{team_id}/join": Row("leads team outsider", "staff stranger"),
+    "POST /v1/teams/{team_id}/leave": Row("leads team outsider", "staff stranger"),
+    "POST /v1/teams/{team_id}/invite": Row("staff leads", "team outsider stranger", body=SOMEBODY),
+    "POST /v1/teams/{team_id}/admit": Row("staff leads", "team outsider stranger", body=SOMEBODY),
+    "POST /v1/teams/{team_id}/remove": Row("staff leads", "team outsider stranger", body=SOMEBODY),
+    "POST /v1/teams/{team_id}/hand-over": Row("staff leads", "team outsider stranger", body=SOMEBODY),
     "POST /v1/hours/{hours_id}/reverse": Row("staff", "self", body=REASON),
     "GET /v1/accounts/{account_id}": Row("self staff"),
     "GET /v1/accounts/{account_id}/entries": Row("self staff"),
@@ -151,6 +184,10 @@ VOLUNTEERS: dict[str, tuple[set[str], set[str]]] = {
     "vol-leader-county": (COUNTY_ABOVE, set()),
 }
 """Staff over a volunteer, and who is of the same team."""
+LEADERS = {"vol-volunteer1": "leader1"}
+"""Who leads the team of a volunteer."""
+TEAM_STAFF = {"leader1": HOME_ABOVE, "leader-county": COUNTY_ABOVE}
+"""Staff over the team of a leader."""
 
 
 @dataclass(frozen=True)
@@ -195,8 +232,28 @@ def standing_of(username: str, place: str, order: dict[str, Any]) -> str:
 
 def _standing_to_volunteer(username: str, volunteer: str) -> str:
     staff, team = VOLUNTEERS[volunteer]
-    known = {f"vol-{username}" == volunteer: "self", username in team: "team", username in staff: "staff"}
+    leads = username == LEADERS.get(volunteer)
+    known = {
+        f"vol-{username}" == volunteer: "self",
+        username in team: "team",
+        leads: "leads",
+        username in staff: "staff",
+    }
     return ANONYMOUS if username == ANONYMOUS else known.get(True, "stranger")
+
+
+def _standing_to_team(username: str, leader: str) -> str:
+    known = {
+        _is_volunteer(username): "outsider",
+        f"vol-{username}" in MEMBERS[leader]: "team",
+        username == leader: "leads",
+        username in TEAM_STAFF[leader]: "staff",
+    }
+    return ANONYMOUS if username == ANONYMOUS else known.get(True, "stranger")
+
+
+def _is_volunteer(username: str) -> bool:
+    return username.startswith(("leader", "volunteer"))
 
 
 def _standing_at_place(username: str, place: str) -> str:
@@ -268,6 +325,12 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
         for volunteer in stock.hours if "{hours_id}" in route else VOLUNTEERS:
             id = stock.hours[volunteer] if "{hours_id}" in route else volunteer
             yield volunteer, id, lambda _: row.body, {w: _standing_to_volunteer(w, volunteer) for w in everybody}
+    elif "{team_id}" in route:
+        for leader in TEAM_STAFF:
+            yield leader, TEAMS[leader], lambda _: row.body, {who: _standing_to_team(who, leader) for who in everybody}
+    elif route == "POST /v1/teams":
+        kinds = {who: "volunteer" if _is_volunteer(who) else "person" for who in ACTORS}
+        yield "", "", lambda _: row.body, {**kinds, ANONYMOUS: ANONYMOUS}
     elif route == "GET /v1/sites/{code}/demand":
         for place, code in CODES.items():
             yield place, code, lambda _: row.body, {who: _standing_at_place(who, place) for who in everybody}

@@ -34,7 +34,12 @@ CANARIES = {
     "series' address": "金丝雀大街九十九号",
     "series' description": "金丝雀每天要一份饭",
     "series' end": "金丝雀搬到女儿家了",
+    "suspension": "金丝雀三次没有到场",
+    "resumption": "金丝雀已经说明情况",
+    "real name": "金丝雀的姓名与身份证号不符",
+    "team": "金丝雀的队伍并入别队",
 }
+STORED = ("registry.volunteers", "registry.volunteer_log", "registry.teams", "dispatch.orders", "dispatch.series")
 WORDS = {
     "wish of the tests": WISH["description"],
     "address": test_authorisation.ADDRESS,
@@ -75,6 +80,7 @@ def _life(steps: Steps) -> None:
         who.post(f"{path}/{move}", body, f"canary-{move}").raise_for_status()
     wrong = {"name": CANARIES["name"], "id_number": CANARIES["id number"], "phone": "x"}
     assert steps.system.person("resident2").post("/v1/volunteers", wrong).status_code == 422
+    _vouch(steps)
     steps.settled(order, "vol-leader1")
 
 
@@ -96,6 +102,22 @@ def _series(steps: Steps) -> None:
     resident.post(f"{path}/end", until, "canary-end").raise_for_status()
     day = f"/v1/sites/{VILLAGE}/day?date={(start + timedelta(days=1)).date()}"
     assert steps.system.person("station").get(day, headers={"Accept": "text/html"}).is_success
+
+
+def _vouch(steps: Steps) -> None:
+    """What staff write down of a volunteer."""
+    path, station = "/v1/volunteers/vol-volunteer2", steps.system.person("station")
+    changes = (
+        ("suspend", {"reason": CANARIES["suspension"]}),
+        ("resume", {"reason": CANARIES["resumption"]}),
+        ("real-name", {"result": "failed", "reason": CANARIES["real name"]}),
+        ("real-name", {"result": "passed"}),
+    )
+    for change, body in changes:
+        station.post(f"{path}/{change}", body, f"canary-{change}-{body.get('result')}").raise_for_status()
+    assert CANARIES["suspension"] in station.get(f"{path}/log").text
+    team = steps.system.person("volunteer2").do("/v1/teams", {"name": "护河队", "categories": ["环境保护"]})
+    station.post(f"/v1/teams/{team['id']}/dissolve", {"reason": CANARIES["team"]}, "canary-team").raise_for_status()
 
 
 def _places(system: System, rabbitmq: RabbitMQ, mongodb: MongoDB) -> Iterator[tuple[str, bytes]]:
@@ -137,6 +159,6 @@ def test_nothing_personal_is_left_in_clear_anywhere(
     places = list(_places(system, rabbitmq, mongodb))
     found = {(place, whose) for place, content in places for way, whose in words.items() if way in content}
     assert sorted(found) == []
-    stored = f"{system.prefix}registry.volunteers", f"{system.prefix}dispatch.orders", f"{system.prefix}dispatch.series"
+    stored = [f"{system.prefix}{name}" for name in STORED]
     filled = {place for place, content in places if content}
     assert {"log dispatch.log", "log mongod.log", "metrics", "answers", "events", "oplog", *stored} <= filled

@@ -466,6 +466,24 @@ def test_a_withdrawal_after_the_deadline_lets_the_order_climb_at_once() -> None:
     assert order.tier is Tier.INSTITUTE
 
 
+@pytest.mark.parametrize("state", [S.ACCEPTED, S.IN_SERVICE])
+def test_a_team_that_serves_no_more_is_relieved_of_what_it_has_not_completed(state: State) -> None:
+    order, team = an_order(state), a_team(active=False)
+    (withdrawn,) = order.withdraw(SYSTEM, team, domain.TEAM_GONE, MORNING)
+    assert isinstance(withdrawn, facts.OrderWithdrawn) and withdrawn.team_id == team.id
+    assert (order.state, order.holder, order.accepted_by) == (S.PLACED, Holder("site", VILLAGE), None)
+    assert (order.timeline[-1].actor, order.timeline[-1].note) == (SYSTEM.id, domain.TEAM_GONE)
+
+
+@pytest.mark.parametrize("state", [S.OFFERED, S.UNMET])
+def test_a_team_that_serves_no_more_accepts_nothing(state: State) -> None:
+    order = an_order(state)
+    team = a_team(tier=Tier.CENTER if state is S.UNMET else Tier.STATION, active=False)
+    with pytest.raises(Conflict, match="停止活动"):
+        order.accept(leader_of(team), team, [], NOBODY, MORNING)
+    assert order.state is state
+
+
 def test_only_the_team_that_has_the_order_works_on_it() -> None:
     stranger = a_team("stranger")
     leader = leader_of(stranger)

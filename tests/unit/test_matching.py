@@ -18,6 +18,7 @@ from services.contracts.registry import (
     OfferMode,
     Qualification,
     Risk,
+    Slot,
     TargetGroup,
     Tier,
 )
@@ -430,6 +431,11 @@ def test_among_equals_the_first_is_another_each_time_but_for_one_order_the_same(
 )
 def test_a_time_falls_into_one_of_24_slots(start: datetime | None, is_holiday: bool, slot: str | None) -> None:
     assert a_need(start=start).slot(is_holiday) == slot
+
+
+def test_every_slot_that_volunteers_name_is_that_of_some_time() -> None:
+    week = [MORNING + timedelta(days=day, hours=hour) for day in range(7) for hour in (0, 6, 12)]
+    assert {a_need(start=start).slot(is_holiday) for start in week for is_holiday in (False, True)} == set(Slot)
 
 
 def test_the_distance_is_how_far_up_one_has_to_go() -> None:

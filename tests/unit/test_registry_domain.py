@@ -9,10 +9,12 @@ from services.contracts.errors import Conflict, Forbidden, Invalid
 from services.contracts.registry import (
     AddAccount,
     AddVolunteer,
+    AgeBand,
     Category,
     FormTeam,
     OpenSite,
     PublishItem,
+    Purpose,
     RegisterVolunteer,
     ResidentRegistered,
     SiteOpened,
@@ -25,19 +27,16 @@ from services.registry import identity
 from services.registry.domain import (
     STAFFING,
     Account,
-    RealName,
     Resident,
     ServiceItem,
-    Sight,
     Site,
-    Team,
-    Volunteer,
     VolunteerTotals,
     bring_to,
     in_hundredths,
     must_administer,
-    sight_of,
 )
+from services.registry.teams import Team
+from services.registry.volunteers import RealName, Sight, Volunteer, sight_of
 
 TODAY = date(2026, 3, 4)
 GOOD = ["11010519491231002X", "440524188001010014", "130802198501051239", "130803196606152041", "130824194005010024"]
@@ -256,7 +255,14 @@ def register(id_number: str, account: Account, consent: bool = False) -> tuple[V
 def test_a_resident_becomes_a_volunteer_of_the_village() -> None:
     account = an_account()
     volunteer, registered = register(GOOD[0], account)
-    assert registered == VolunteerRegistered(site=STATION.id, volunteer_id="v", path=STATION.path)
+    expected = VolunteerRegistered(
+        site=STATION.id,
+        volunteer_id="v",
+        path=STATION.path,
+        age_band=AgeBand.OVER_70,
+        consents=[Purpose.REGISTRATION],
+    )
+    assert registered == expected
     assert (account.volunteer, account.roles) == ("v", [Role.RESIDENT, Role.VOLUNTEER])
     assert (volunteer.real_name, volunteer.account_id) == (RealName.PENDING, "a")
     assert (volunteer.birth_date, volunteer.sex) == (date(1949, 12, 31), "female")
@@ -271,7 +277,7 @@ def test_below_fourteen_a_guardian_consents() -> None:
     with pytest.raises(Invalid, match="监护人") as refused:
         register(MINOR, an_account())
     assert refused.value.extra["fields"][0]["path"] == "guardian_consent"
-    assert register(MINOR, an_account(), consent=True)[0].guardian_consent
+    assert register(MINOR, an_account(), consent=True)[0].consents[0].guardian
 
 
 def test_from_fourteen_on_no_guardian_is_asked() -> None:
@@ -280,9 +286,10 @@ def test_from_fourteen_on_no_guardian_is_asked() -> None:
 
 def test_a_volunteer_of_the_reference_data_is_checked_already() -> None:
     wanted = AddVolunteer(id="v", name="苏玉兰", site=STATION.id, id_number=GOOD[0], phone="13912345678")
-    assert Volunteer.add(wanted, STATION, GOOD[0], "index")[0].real_name is RealName.PASSED
+    volunteer, registered = Volunteer.add(wanted, STATION, GOOD[0], "index", TODAY)
+    assert volunteer.real_name is RealName.PASSED and registered.verified
     with pytest.raises(Invalid, match="birth_date"):
-        Volunteer.add(wanted.model_copy(update={"birth_date": TODAY}), STATION, GOOD[0], "index")
+        Volunteer.add(wanted.model_copy(update={"birth_date": TODAY}), STATION, GOOD[0], "index", TODAY)
 
 
 def test_a_resident_has_the_id_of_the_account() -> None:

@@ -3,11 +3,14 @@
 import base64
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from services.chassis import personal
+from services.chassis.clock import now
 from services.chassis.messages import Event
 from services.chassis.repository import Page
 from services.chassis.settings import settings
@@ -16,6 +19,7 @@ from services.contracts.actor import SYSTEM, Actor, Role
 from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound, ServiceError, Unauthenticated
 from services.contracts.points import PointsDeposited, PointsReversed
 from services.contracts.registry import (
+    AgeBand,
     Category,
     ItemPublished,
     ResidentRegistered,
@@ -24,12 +28,23 @@ from services.contracts.registry import (
     TeamFormed,
     VolunteerRegistered,
 )
-from services.registry.repository import Accounts, Releases, Residents, ServiceItems, Sites, Teams, Totals, Volunteers
+from services.registry.repository import (
+    Accounts,
+    Log,
+    Releases,
+    Residents,
+    ServiceItems,
+    Sites,
+    Teams,
+    Totals,
+    Volunteers,
+)
 from services.registry.service import RegistryService
 
 STATION, INSTITUTE, CENTER, CITY = "130802103202", "130802103", "130802", "1308"
 ID_NUMBERS = ("11010519491231002X", "440524188001010014", "130802198501051239", "130803196606152041")
 NOBODY = Actor(id="")
+TODAY = now().astimezone(ZoneInfo("Asia/Shanghai")).date().isoformat()
 Answer = dict[str, Any]
 
 
@@ -76,6 +91,8 @@ class InMemory:
 
 
 def _fits(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict) and "$lte" in wanted:
+        return value is not None and value.isoformat() <= wanted["$lte"]
     if isinstance(wanted, dict):
         return value in wanted["$in"]
     return bool(value == wanted) or (isinstance(value, list) and wanted in value)
@@ -96,12 +113,19 @@ class FakeWork:
             "accounts": Accounts,
             "totals": Totals,
             "releases": Releases,
+            "log": Log,
         }
         for name, repository in named.items():
             setattr(self, name, type(repository.__name__, (InMemory, repository), {})(self))
 
     def run(self, work: Callable[[], Any], deadline: float, idempotency: Any = None) -> Any:
         return work()
+
+    def leads(self) -> bool:
+        return True
+
+    def commit_each(self) -> int:
+        return 0
 
 
 @pytest.fixture(autouse=True)
@@ -291,7 +315,7 @@ def test_me_names_the_teams_and_the_part_in_them(city: City) -> None:
     for number, id in enumerate(("leader", "mate")):
         city.add_volunteer(id, number)
     city.form_team("leader", "mate")
-    team = {"id": "team", "name": "队", "site": STATION, "members": ["leader", "mate"]}
+    team = {"id": "team", "name": "队", "site": STATION, "state": "active", "members": ["leader", "mate"]}
     for id, role in (("leader", "leader"), ("mate", "member")):
         actor = city.add_account("acc-" + id, Role.VOLUNTEER, volunteer=id)
         assert city.service.me(actor)["teams"] == [{**team, "role": role}]
@@ -364,6 +388,17 @@ def test_a_resident_registers_as_a_volunteer(city: City) -> None:
         "hours": 0.0,
         "points": 0,
         "categories": ["社区服务"],
+        "suspended": False,
+        "erased": False,
+        "age_band": "over_70",
+        "skills": [],
+        "qualifications": [],
+        "insured_until": None,
+        "availability": [],
+        "absences": [],
+        "suspension_reason": None,
+        "real_name_reason": None,
+        "consents": [{"purpose": "registration", "version": "1", "since": TODAY, "guardian_consent": False}],
         "id_number": "110105*********02X",
     }
     assert city.facts()["volunteer.registered"] == 1
@@ -420,6 +455,327 @@ def test_each_viewer_reads_what_is_due_to_them(city: City) -> None:
         read("stranger")
     with pytest.raises(NotFound):
         city.service.volunteer(actors["staff"], volunteer_id="nobody")
+
+
+# -- what decides whom to send --------------------------------------------------------------------------
+
+
+def a_team(city: City) -> dict[str, Actor]:
+    """``mate`` and who has to do with them."""
+    for number, id in enumerate(("leader", "mate", "third", "stranger")):
+        city.add_volunteer(id, number)
+    city.form_team("leader", "mate", "third")
+    ids = ("leader", "mate", "third", "stranger")
+    actors = {id: city.add_account("acc-" + id, Role.VOLUNTEER, volunteer=id) for id in ids}
+    actors["staff"] = city.add_account("center", Role.STAFF, site=CENTER)
+    actors["elsewhere"] = city.add_account("elsewhere", Role.STAFF, site="130802")
+    city.work.events.clear()
+    city.work.saved.clear()
+    return actors
+
+
+CHANGES: dict[str, tuple[Answer, set[str], Answer]] = {
+    "update_profile": ({"skills": ["理发"]}, {"mate", "staff"}, {"skills": ["理发"]}),
+    "grant_qualification": (
+        {"kind": "急救员", "until": "2099-12-31"}, {"staff"},
+        {"qualifications": [{"kind": "急救员", "until": "2099-12-31"}]},
+    ),
+    "insure_volunteer": ({"until": "2099-12-31"}, {"staff"}, {"insured_until": "2099-12-31"}),
+    "report_absence": ({"from": "2099-01-01", "to": "2099-01-31"}, {"mate", "staff", "leader"}, {}),
+    "suspend_volunteer": ({"reason": "没有到场"}, {"staff"}, {"suspended": True, "suspension_reason": "没有到场"}),
+    "give_consent": ({"purpose": "publication", "version": "1"}, {"mate"}, {}),
+    "check_real_name": (
+        {"result": "failed", "reason": "不符"}, {"staff"}, {"state": "failed", "real_name_reason": "不符"},
+    ),
+}  # fmt: skip
+"""What is sent, who may, and what staff sees of it then."""
+
+
+@pytest.mark.parametrize("method", CHANGES)
+def test_a_change_is_told_once_and_kept_in_the_log(city: City, method: str) -> None:
+    body, entitled, seen = CHANGES[method]
+    actors = a_team(city)
+    (who, *_) = sorted(entitled)
+    answer = getattr(city.service, method)(actors[who], volunteer_id="mate", command=body)
+    assert city.facts() == {"volunteer.updated": 1}
+    shown = city.service.volunteer(actors["staff"], volunteer_id="mate")
+    assert {key: shown[key] for key in seen} == seen
+    assert answer["id"] == "mate"
+    (line,) = city.service.volunteer_log(actors["mate"], volunteer_id="mate")["items"]
+    assert line["by"] == actors[who].id and line["what"] and line["at"]
+
+
+@pytest.mark.parametrize("method", CHANGES)
+def test_who_may_not_change_a_volunteer_is_refused(city: City, method: str) -> None:
+    body, entitled, _ = CHANGES[method]
+    actors = a_team(city)
+    actors["municipal"] = city.add_account("municipal", Role.SYSTEM, kind="client", site=CITY)
+    actors["station"] = city.add_account("of-the-city", Role.RESIDENT, site=CITY)
+    city.work.saved.clear()
+    change = getattr(city.service, method)
+    for who in {"leader", "mate", "third", "staff"} - entitled:
+        with pytest.raises(Forbidden):
+            change(actors[who], volunteer_id="mate", command=body)
+    for who in ("stranger", "municipal", "station"):
+        with pytest.raises(NotFound):
+            change(actors[who], volunteer_id="mate", command=body)
+    with pytest.raises(NotFound):
+        change(actors["staff"], volunteer_id="nobody", command=body)
+    assert city.work.saved == []
+
+
+def test_what_changes_nothing_is_neither_saved_nor_told(city: City) -> None:
+    actors = a_team(city)
+    for method in ("update_profile", "grant_qualification", "insure_volunteer", "check_real_name"):
+        for _ in range(2):
+            getattr(city.service, method)(actors["staff"], volunteer_id="mate", command=CHANGES[method][0])
+    assert city.facts() == {"volunteer.updated": 4}
+    assert len(city.service.volunteer_log(actors["staff"], volunteer_id="mate")["items"]) == 4
+
+
+def test_an_absence_is_reported_by_the_leader_and_withdrawn_by_oneself(city: City) -> None:
+    actors = a_team(city)
+    body = {"from": "2099-01-01", "to": "2099-01-31", "stand_in": "third"}
+    (absence,) = city.service.report_absence(actors["leader"], volunteer_id="mate", command=body)["absences"]
+    assert {**body, "id": absence["id"]} == absence
+    assert [a.start.year for a in city.work.events[-1].absences] == [2099]
+    target = {"volunteer_id": "mate", "absence_id": absence["id"]}
+    for who, error in (("third", Forbidden), ("stranger", NotFound)):
+        with pytest.raises(error):
+            city.service.withdraw_absence(actors[who], **target, command={})
+    assert city.service.withdraw_absence(actors["mate"], **target, command={})["absences"] == []
+    assert city.work.events[-1].absences == []
+    with pytest.raises(NotFound):
+        city.service.withdraw_absence(actors["mate"], **target, command={})
+    log = city.service.volunteer_log(actors["mate"], volunteer_id="mate")["items"]
+    assert [(line["what"], line["note"]) for line in log] == [
+        ("absence", "2099-01-01～2099-01-31"), ("absence_withdrawn", "2099-01-01～2099-01-31"),
+    ]  # fmt: skip
+
+
+def test_each_consent_has_its_line_in_the_log(city: City) -> None:
+    resident = city.add_account("resident", Role.RESIDENT)
+    id = city.register(resident, consent_version="3")["id"]
+    for version in ("1", "1", "2"):
+        city.service.give_consent(resident, volunteer_id=id, command={"purpose": "publication", "version": version})
+    staff = city.add_account("center", Role.STAFF, site=CENTER)
+    for _ in range(2):
+        seen = city.service.withdraw_consent(staff, volunteer_id=id, command={"purpose": "publication"})
+    assert [consent["purpose"] for consent in seen["consents"]] == ["registration"]
+    told = [event.consents for event in city.work.events if event.fact.startswith("volunteer.")]
+    assert told == [["registration"], *[["registration", "publication"]] * 2, ["registration"]]
+    log = city.service.volunteer_log(resident, volunteer_id=id)["items"]
+    assert [(line["what"], line["note"], line["by"]) for line in log] == [
+        ("consent", "登记为志愿者，第 3 版", "resident"), ("consent", "公开姓名，第 1 版", "resident"),
+        ("consent", "公开姓名，第 2 版", "resident"), ("consent_withdrawn", "公开姓名", "center"),
+    ]  # fmt: skip
+
+
+def test_a_suspension_is_lifted_with_a_reason(city: City) -> None:
+    actors = a_team(city)
+    city.service.suspend_volunteer(actors["staff"], volunteer_id="mate", command={"reason": "没有到场"})
+    seen = city.service.resume_volunteer(actors["staff"], volunteer_id="mate", command={"reason": "谈过了"})
+    assert (seen["suspended"], seen["suspension_reason"]) == (False, None)
+    assert [event.suspended for event in city.work.events] == [True, False]
+
+
+def test_a_leader_reads_abilities_without_reasons_and_a_mate_neither(city: City) -> None:
+    actors = a_team(city)
+    for method in ("update_profile", "suspend_volunteer"):
+        getattr(city.service, method)(actors["staff"], volunteer_id="mate", command=CHANGES[method][0])
+
+    def read(viewer: str) -> tuple[Any, ...]:
+        seen = city.service.volunteer(actors[viewer], volunteer_id="mate")
+        return seen["suspended"], seen["skills"], seen["age_band"], seen["suspension_reason"]
+
+    assert read("staff") == read("mate") == (True, ["理发"], "over_70", "没有到场")
+    assert read("leader") == (*read("staff")[:3], None)
+    assert read("third") == (True, None, None, None)
+
+
+def test_the_log_is_read_by_oneself_and_staff(city: City) -> None:
+    actors = a_team(city)
+    for who in ("leader", "third"):
+        with pytest.raises(Forbidden):
+            city.service.volunteer_log(actors[who], volunteer_id="mate")
+    with pytest.raises(NotFound):
+        city.service.volunteer_log(actors["stranger"], volunteer_id="mate")
+
+
+def test_the_clock_tells_of_a_birthday_once(city: City) -> None:
+    a_team(city)
+    third, leader = city.work.volunteers.get("third"), city.work.volunteers.get("leader")
+    third.age_band = AgeBand.UNDER_18  # as it was told before the birthday
+    third.band_ends_on = leader.band_ends_on = date(2020, 1, 1)
+    for _ in range(2):
+        RegistryService.follow_ages(city.service)
+    assert city.facts() == {"volunteer.updated": 1}
+    assert sorted(city.work.saved) == ["leader", "third"]
+    assert third.age_band is AgeBand.ADULT and third.band_ends_on > date(2020, 1, 1)
+
+
+def test_only_the_replica_that_leads_follows_ages(city: City) -> None:
+    a_team(city)
+    city.work.volunteers.get("mate").band_ends_on = date(2020, 1, 1)
+    city.work.leads = lambda: False
+    assert RegistryService.follow_ages(city.service) == 0
+    assert city.work.saved == []
+
+
+def test_a_skill_at_registration_is_a_term(city: City) -> None:
+    resident = city.add_account("resident", Role.RESIDENT)
+    city.work.saved.clear()
+    with pytest.raises(Invalid) as refused:
+        city.register(resident, skills=["理发", "电话13912345678"])
+    assert [field["path"] for field in refused.value.extra["fields"]] == ["skills.1"]
+    assert city.work.saved == []
+    city.register(resident, skills=["理发"])
+    assert city.work.events[-1].skills == ["理发"]
+
+
+# -- teams ----------------------------------------------------------------------------------------------
+
+
+def propose(city: City, actor: Actor, **changed: Any) -> str:
+    wish = {"name": "护河队", "categories": ["环境保护"]}
+    answer = city.service.propose_team(actor, command={**wish, **changed})
+    assert (answer["state"], answer["membership"], answer["leader"]) == ("proposed", "joined", actor.volunteer)
+    return str(answer["id"])
+
+
+def told_of_teams(city: City) -> list[tuple[str, bool, list[str]]]:
+    return [(event.fact, event.active, event.member_ids) for event in city.work.events]
+
+
+def test_a_proposed_team_serves_when_staff_has_approved_it_and_somebody_has_joined(city: City) -> None:
+    actors = a_team(city)
+    id = propose(city, actors["stranger"])
+    for who in ("leader", "third"):
+        with pytest.raises(NotFound):
+            city.service.team(actors[who], team_id=id)
+    with pytest.raises(Forbidden):
+        city.service.approve_team(actors["stranger"], team_id=id, command={})
+    assert city.service.approve_team(actors["staff"], team_id=id, command={})["active"]
+    assert city.service.join_team(actors["mate"], team_id=id, command={})["membership"] == "applied"
+    city.service.admit_member(actors["stranger"], team_id=id, command={"volunteer": "mate"})
+    city.service.invite_member(actors["stranger"], team_id=id, command={"volunteer": "third"})
+    assert city.service.join_team(actors["third"], team_id=id, command={})["membership"] == "joined"
+    city.service.hand_over_team(actors["stranger"], team_id=id, command={"volunteer": "mate"})
+    left = city.service.leave_team(actors["stranger"], team_id=id, command={})
+    assert (left["membership"], left["member_ids"], left["members"]) == ("left", None, 2)
+    assert told_of_teams(city) == [
+        ("team.formed", False, ["stranger"]), ("team.updated", True, ["stranger"]),
+        ("team.updated", True, ["stranger", "mate"]), ("team.updated", True, ["stranger", "mate", "third"]),
+        ("team.updated", True, ["stranger", "mate", "third"]), ("team.updated", True, ["mate", "third"]),
+    ]  # fmt: skip
+    assert city.work.events[-1].leader_id == "mate"
+    assert [team["id"] for team in city.service.me(actors["mate"])["teams"]] == sorted([id, "team"])
+
+
+def test_a_refused_team_is_gone_and_its_leader_reads_why(city: City) -> None:
+    actors = a_team(city)
+    id = propose(city, actors["stranger"])
+    city.service.refuse_team(actors["staff"], team_id=id, command={"reason": "已有同类队伍"})
+    assert city.service.team(actors["stranger"], team_id=id)["reason"] == "已有同类队伍"
+    assert city.service.me(actors["stranger"])["teams"] == []
+    assert [team["id"] for team in city.service.site(NOBODY, code=STATION)["teams"]] == ["team"]
+
+
+DECISIONS = {
+    "suspend_team": {"reason": "队长外出"}, "resume_team": {"reason": "x"}, "dissolve_team": {"reason": "并入别队"},
+    "invite_member": {"volunteer": "stranger"}, "admit_member": {"volunteer": "stranger"},
+    "remove_member": {"volunteer": "mate"}, "hand_over_team": {"volunteer": "mate"},
+    "approve_team": {}, "refuse_team": {"reason": "x"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", DECISIONS)
+def test_members_and_others_do_not_rule_a_team(city: City, method: str) -> None:
+    actors = a_team(city)
+    for who in ("mate", "stranger"):
+        with pytest.raises(Forbidden):
+            getattr(city.service, method)(actors[who], team_id="team", command=DECISIONS[method])
+    if method in ("suspend_team", "resume_team", "approve_team", "refuse_team"):
+        with pytest.raises(Forbidden):
+            getattr(city.service, method)(actors["leader"], team_id="team", command=DECISIONS[method])
+    with pytest.raises(NotFound):
+        getattr(city.service, method)(actors["staff"], team_id="none", command=DECISIONS[method])
+    assert city.work.saved == []
+
+
+def test_a_team_is_suspended_resumed_and_dissolved(city: City) -> None:
+    actors = a_team(city)
+    for method in ("suspend_team", "resume_team", "dissolve_team"):
+        getattr(city.service, method)(actors["staff"], team_id="team", command=DECISIONS[method])
+    assert [active for _, active, _ in told_of_teams(city)] == [False, True, False]
+    seen = city.service.team(actors["leader"], team_id="team")
+    assert (seen["state"], seen["reason"], seen["decided_by"]) == ("dissolved", "并入别队", "center")
+    assert city.service.team(actors["mate"], team_id="team")["reason"] is None
+    with pytest.raises(NotFound):
+        city.service.volunteer(actors["leader"], volunteer_id="mate")
+
+
+def test_who_is_suspended_comes_into_no_team(city: City) -> None:
+    actors = a_team(city)
+    city.service.suspend_volunteer(actors["staff"], volunteer_id="stranger", command={"reason": "x"})
+    with pytest.raises(Conflict):
+        propose(city, actors["stranger"])
+    with pytest.raises(Conflict):
+        city.service.join_team(actors["stranger"], team_id="team", command={})
+    with pytest.raises(Conflict):
+        city.service.invite_member(actors["leader"], team_id="team", command={"volunteer": "stranger"})
+    with pytest.raises(Invalid):
+        city.service.invite_member(actors["leader"], team_id="team", command={"volunteer": "nobody"})
+
+
+def test_only_volunteers_form_and_join_teams(city: City) -> None:
+    actors = a_team(city)
+    with pytest.raises(Forbidden):
+        city.service.propose_team(actors["staff"], command={"name": "队", "categories": ["环境保护"]})
+    for method in ("join_team", "leave_team"):
+        with pytest.raises(Forbidden):
+            getattr(city.service, method)(actors["staff"], team_id="team", command={})
+    with pytest.raises(Invalid):
+        propose(city, actors["stranger"], site="999999")
+
+
+# -- erasure --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["mate", "staff"])
+def test_who_is_erased_is_in_no_team_and_may_begin_anew(city: City, who: str) -> None:
+    actors = a_team(city)
+    city.service.suspend_volunteer(actors["staff"], volunteer_id="mate", command={"reason": "苏玉兰没有到场"})
+    city.service.update_profile(actors["mate"], volunteer_id="mate", command={"skills": ["理发"]})
+    seen = city.service.erase_volunteer(actors[who], volunteer_id="mate", command={})
+    assert (seen["erased"], seen["name"], seen["skills"], seen["suspended"]) == (True, "已注销", [], True)
+    assert [event.fact for event in city.work.events[-2:]] == ["volunteer.updated", "team.updated"]
+    assert city.work.events[-1].member_ids == ["leader", "third"]
+    me = city.service.me(actors["mate"])
+    assert (me["volunteer"], me["roles"], me["teams"]) == (None, [], [])
+    log = city.service.volunteer_log(actors["staff"], volunteer_id="mate")["items"]
+    assert [(line["what"], line["by"]) for line in log] == [
+        ("suspended", "center"), ("profile", "mate"), ("erased", "mate" if who == "mate" else "center"),
+    ]  # fmt: skip
+    assert not any(line["note"] for line in log)
+    with pytest.raises(Conflict):
+        city.service.resume_volunteer(actors["staff"], volunteer_id="mate", command={"reason": "x"})
+    with pytest.raises(Conflict):
+        city.service.erase_volunteer(actors["staff"], volunteer_id="mate", command={})
+    again = city.register(Actor(id="acc-mate"), ID_NUMBERS[1])
+    assert again["id"] != "mate" and again["erased"] is False
+    with pytest.raises(NotFound):
+        city.service.volunteer(Actor(id="acc-mate", volunteer=again["id"]), volunteer_id="mate")
+
+
+def test_only_oneself_and_staff_erase_and_a_leader_hands_over_first(city: City) -> None:
+    actors = a_team(city)
+    for who, error in (("leader", Forbidden), ("third", Forbidden), ("stranger", NotFound)):
+        with pytest.raises(error):
+            city.service.erase_volunteer(actors[who], volunteer_id="mate", command={})
+    with pytest.raises(Conflict, match="队伍"):
+        city.service.erase_volunteer(actors["leader"], volunteer_id="leader", command={})
+    assert city.work.saved == []
 
 
 # -- totals ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from gateway.routes.orders import Limit, OrderId, Text
 from gateway.routes.registry import Id
 from services.contracts.actor import Actor, Role
 from services.contracts.dispatch import Channel, CompleteOrder, PlaceOrder, RateOrder
-from services.contracts.registry import OfferMode, Risk, TargetGroup, Tier
+from services.contracts.registry import OfferMode, Purpose, RealNameResult, Risk, Slot, TargetGroup, Tier
 from services.contracts.series import HolidayPolicy
 from services.contracts.wording import FORMS, UNKNOWN, WORDS, WORDS_OF_TIME, invalid_fields
 from tests.contract.schemas import parts_of_commands
@@ -22,20 +22,9 @@ WRONG: list[Any] = [
     [], [None], ["soon"], ["1"], ["elderly"] * 501, {}, {"soon": 1}, {"$ne": None},
 ]  # fmt: skip
 VALUES = {
-    *Channel,
-    *HolidayPolicy,
-    *OfferMode,
-    *Risk,
-    *Role,
-    *TargetGroup,
-    *Tier,
-    "person",
-    "client",
-    "true",
-    "false",
-    "http",
-    "https",
-}
+    *Channel, *HolidayPolicy, *OfferMode, *Purpose, *RealNameResult, *Risk, *Role, *Slot, *TargetGroup, *Tier,
+    "person", "client", "true", "false", "http", "https",
+}  # fmt: skip
 Errors = list[Any]
 
 

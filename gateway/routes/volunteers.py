@@ -1,0 +1,142 @@
+"""Volunteers: registration, what decides whom to send, hours."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Response
+
+from gateway.routes.orders import Caller, Limit, Text
+from gateway.routes.registry import Id
+from services.contracts.registry import (
+    CheckRealName,
+    EraseVolunteer,
+    GiveConsent,
+    GrantQualification,
+    InsureVolunteer,
+    RegisterVolunteer,
+    ReportAbsence,
+    ResumeVolunteer,
+    SuspendVolunteer,
+    UpdateProfile,
+    WithdrawAbsence,
+    WithdrawConsent,
+)
+
+router = APIRouter(prefix="/v1/volunteers", tags=["volunteers"])
+
+
+def like(**example: Any) -> Any:
+    """What a body may look like, for the documentation."""
+    return Body(examples=[example])
+
+
+@router.post("", status_code=201)
+async def register_volunteer(command: RegisterVolunteer, call: Caller) -> Response:
+    """The caller becomes a volunteer; sign in again afterwards to act as one."""
+    return await call.create("registry.register_volunteer", command, "volunteers")
+
+
+@router.get("/{volunteer_id}")
+async def volunteer(volunteer_id: Id, call: Caller) -> Response:
+    return await call.query("registry.volunteer", volunteer_id=volunteer_id)
+
+
+@router.get("/{volunteer_id}/hours")
+async def hours(volunteer_id: Id, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
+    """Newest first."""
+    return await call.query("activities.hours", volunteer_id=volunteer_id, limit=limit, cursor=cursor)
+
+
+@router.get("/{volunteer_id}/log")
+async def log(volunteer_id: Id, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
+    """Who has changed what, when and why, newest first."""
+    return await call.query("registry.volunteer_log", volunteer_id=volunteer_id, limit=limit, cursor=cursor)
+
+
+@router.post("/{volunteer_id}/profile")
+async def update_profile(
+    volunteer_id: Id, call: Caller,
+    command: Annotated[
+        UpdateProfile,
+        like(skills=["理发", "摄影"], availability=["sat_morning", "holiday_morning"], categories=["社区服务"]),
+    ],
+) -> Response:  # fmt: skip
+    """What is given replaces what was there. Without any time in `availability` any time is right."""
+    return await call.command("registry.update_profile", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/qualifications")
+async def grant_qualification(
+    volunteer_id: Id, call: Caller, command: Annotated[GrantQualification, like(kind="急救员", until="2027-12-31")]
+) -> Response:
+    """Staff has seen the certificate; again with another day it is renewed or ended."""
+    return await call.command("registry.grant_qualification", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/insurance")
+async def insure_volunteer(
+    volunteer_id: Id, call: Caller, command: Annotated[InsureVolunteer, like(until="2027-12-31")]
+) -> Response:
+    """Staff has seen the policy."""
+    return await call.command("registry.insure_volunteer", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/absences")
+async def report_absence(
+    volunteer_id: Id, call: Caller,
+    command: Annotated[
+        ReportAbsence, like(**{"from": "2027-07-01", "to": "2027-07-31", "stand_in": "01K0S4XG7R8Q2M5T9V3W6Y1Z24"})
+    ],
+) -> Response:  # fmt: skip
+    """By the volunteer, the leader of the team or staff. Who is away is not sent."""
+    return await call.command("registry.report_absence", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/absences/{absence_id}/withdraw")
+async def withdraw_absence(volunteer_id: Id, absence_id: Id, command: WithdrawAbsence, call: Caller) -> Response:
+    return await call.command("registry.withdraw_absence", command, volunteer_id=volunteer_id, absence_id=absence_id)
+
+
+@router.post("/{volunteer_id}/suspend")
+async def suspend_volunteer(
+    volunteer_id: Id, call: Caller, command: Annotated[SuspendVolunteer, like(reason="多次约好后没有到场")]
+) -> Response:
+    """From now on sent to nothing, until it is lifted."""
+    return await call.command("registry.suspend_volunteer", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/resume")
+async def resume_volunteer(
+    volunteer_id: Id, call: Caller, command: Annotated[ResumeVolunteer, like(reason="已经说明情况")]
+) -> Response:
+    return await call.command("registry.resume_volunteer", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/real-name")
+async def check_real_name(
+    volunteer_id: Id, call: Caller,
+    command: Annotated[CheckRealName, like(result="failed", reason="姓名与身份证号不一致")],
+) -> Response:  # fmt: skip
+    """Whether name and id number belong together; a failure needs a reason."""
+    return await call.command("registry.check_real_name", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/consents")
+async def give_consent(
+    volunteer_id: Id, call: Caller, command: Annotated[GiveConsent, like(purpose="publication", version="1")]
+) -> Response:
+    """To the text of a purpose in a version; nobody agrees for another."""
+    return await call.command("registry.give_consent", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/consents/withdraw")
+async def withdraw_consent(
+    volunteer_id: Id, call: Caller, command: Annotated[WithdrawConsent, like(purpose="publication")]
+) -> Response:
+    """It ends as soon as those who rely on it are told."""
+    return await call.command("registry.withdraw_consent", command, volunteer_id=volunteer_id)
+
+
+@router.post("/{volunteer_id}/erase")
+async def erase_volunteer(volunteer_id: Id, command: EraseVolunteer, call: Caller) -> Response:
+    """Forgets the person, for good. Hours and points stay under an id that leads to nobody."""
+    return await call.command("registry.erase_volunteer", command, volunteer_id=volunteer_id)
