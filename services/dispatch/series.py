@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice, takewhile
 from typing import Any
@@ -34,6 +35,7 @@ AT_ONCE = 10
 MOST_RUNNING = 30
 """Series of one resident."""
 SHOWN = 10
+REMEMBERED = 64
 UNKNOWN = "没有找到这个系列"
 """The same of a series that is not there and of one that the caller may not know of."""
 MOVED, ENDED = "改到别的时间", "不再需要这个系列的服务"
@@ -72,11 +74,16 @@ LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 def days_of(text: str, start: datetime) -> list[date]:
     """The days that a rule gives from ``start`` to the horizon; raise ``Invalid`` for what is no rule of ours."""
-    first = start.astimezone(CHINA).replace(tzinfo=None, microsecond=0)
+    return list(_days(text, start.astimezone(CHINA).replace(tzinfo=None, microsecond=0)))
+
+
+@lru_cache(REMEMBERED)
+def _days(text: str, first: datetime) -> tuple[date, ...]:
+    """One use case asks several times for the same."""
     parts = _parts(text)
     last = (first + HORIZON).date()
     rule = rrule(FREQUENCIES[parts["FREQ"]], dtstart=first, **_arguments(parts, first, last))
-    return [moment.date() for moment in takewhile(lambda moment: moment.date() <= last, rule)]
+    return tuple(moment.date() for moment in takewhile(lambda moment: moment.date() <= last, rule))
 
 
 def _parts(text: str) -> dict[str, str]:
@@ -345,7 +352,7 @@ class Series:
 
     def take_due(self, now: datetime) -> list[Occurrence]:
         """What becomes an order now. Of what was left over from a downtime, that is what still lies ahead."""
-        due = [one for one in self.pending() if self.place_at(one) <= now]
+        due = list(takewhile(lambda one: self.place_at(one) <= now, self.pending()))
         self.missed += [Missed(one.day, PASSED) for one in due if one.start <= now]
         ahead = [one for one in due if one.start > now][:AT_ONCE]
         self.placed += [one.day for one in ahead]
@@ -412,7 +419,8 @@ class Series:
         return known
 
     def _plan(self) -> None:
-        self.next_at = min(map(self.place_at, self.pending()), default=None)
+        """Whatever takes place first is ordered first."""
+        self.next_at = next(map(self.place_at, self.pending()), None)
 
 
 def call_off(order: Order, actor: Actor, reason: str, now: datetime) -> list[Event]:

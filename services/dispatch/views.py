@@ -76,7 +76,10 @@ def day_view(order: Order, actor: Actor, teams: Iterable[Team]) -> dict[str, Any
 
 
 def series_view(series: Series, now: datetime | None = None) -> dict[str, Any]:
-    """Only the requester and staff see it at all. ``now``: with what comes next, which takes a while to find."""
+    """Only the requester and staff see it at all. ``ended``: no more orders come of it.
+
+    ``now``: with what comes next, which takes a while to find.
+    """
     seen = {
         "id": series.id,
         "state": "ended" if series.next_at is None else "running",
