@@ -2,7 +2,7 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
@@ -10,6 +10,7 @@ from services.chassis.messages import Command, Event
 from services.contracts.actor import Role
 from services.contracts.wording import form, invalid_fields
 
+T = TypeVar("T")
 SiteCode = Annotated[
     str, StringConstraints(pattern=form(r"^(\d{4}|\d{6}|\d{9}|\d{12})$", "应填 4、6、9 或 12 位数字的区划代码"))
 ]
@@ -31,13 +32,27 @@ Term = Annotated[
     ),
 ]  # fmt: skip
 """A skill or a qualification. It travels in events, so nothing fits in that could be a number of a person."""
-_TERMS = TypeAdapter(list[Term])
+TextVersion = Annotated[
+    str,
+    StringConstraints(pattern=form(r"^v?\d{1,4}([.-]\d{1,2}){0,2}$", "应填版本号，如 1、2.1 或 2026-06")),
+]
+_TERMS, _TEXT_VERSION = TypeAdapter(list[Term]), TypeAdapter(TextVersion)
 
 
 def terms(path: str, texts: list[str]) -> list[str]:
     """Texts of a field that may hold more than terms, each once; raise ``Invalid`` for what is none."""
+    checked = _checked(_TERMS, path, texts)
+    return list(dict.fromkeys(checked))
+
+
+def text_version(path: str, text: str) -> str:
+    """Of a field that may hold more; raise ``Invalid``."""
+    return _checked(_TEXT_VERSION, path, text)
+
+
+def _checked(wanted: TypeAdapter[T], path: str, value: object) -> T:
     try:
-        return list(dict.fromkeys(_TERMS.validate_python(texts)))
+        return wanted.validate_python(value)
     except ValidationError as error:
         raise invalid_fields({**found, "loc": (path, *found["loc"])} for found in error.errors()) from None
 
@@ -447,11 +462,6 @@ class ResumeVolunteer(Command):
 
 class EraseVolunteer(Command):
     """What a person asks for who wants to be forgotten. It cannot be taken back."""
-
-
-TextVersion = Annotated[
-    str, StringConstraints(max_length=12, pattern=form(r"^\d{1,3}(\.\d{1,3}){0,2}$", "应填版本号，如 1 或 2.1"))
-]
 
 
 class GiveConsent(Command):

@@ -283,7 +283,8 @@ class RegistryService:
     def propose_team(self, actor: Actor, command: ProposeTeam) -> dict[str, Any]:
         leader = self._acting_volunteer(actor)
         home, site = self._site(leader.site), self._chosen_site(command.site or leader.site)
-        team, formed = Team.propose(str(ULID()), command, site, home, leader.id)
+        others = self.uow.teams.with_member(leader.id)
+        team, formed = Team.propose(str(ULID()), command, site, home, leader.id, others)
         self.uow.teams.add(team, formed)
         return team_view(team, Part.LEADER, leader.id)
 

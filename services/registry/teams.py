@@ -4,7 +4,7 @@ A team is told of when it is proposed, but asked to serve only while it is activ
 changes; who was only invited or has applied is nobody else's business.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -108,8 +108,12 @@ class Team:
         return team, team._tell(TeamFormed)
 
     @classmethod
-    def propose(cls, id: str, wanted: ProposeTeam, site: Site, home: Site, leader_id: str) -> tuple["Team", TeamFormed]:
-        """By a volunteer, who leads it; staff of the site approve it."""
+    def propose(
+        cls, id: str, wanted: ProposeTeam, site: Site, home: Site, leader_id: str, others: Iterable["Team"] = ()
+    ) -> tuple["Team", TeamFormed]:
+        """By a volunteer, who leads it; staff of the site approve it. ``others`` are those that the leader is in."""
+        if any(team.state is TeamState.PROPOSED for team in others):
+            raise Conflict("您已有一支队伍在等待审批")
         if site.id not in home.path:
             raise invalid("site", "只能在自己的村（社区）或上级的所、中心组队")
         team = cls(

@@ -33,6 +33,7 @@ from services.contracts.registry import (
     VolunteerRegistered,
     VolunteerUpdated,
     terms,
+    text_version,
 )
 from services.registry import identity
 from services.registry.domain import Account, Site
@@ -119,7 +120,8 @@ class Volunteer:
         cls, id: str, wanted: RegisterVolunteer, site: Site, account: Account, id_number: str, index: str, today: date
     ) -> tuple["Volunteer", VolunteerRegistered]:
         """A person by oneself; ``id_number`` has been checked and ``index`` belongs to it."""
-        consent = Consent(Purpose.REGISTRATION, wanted.consent_version, today, wanted.guardian_consent)
+        agreed_to = text_version("consent_version", wanted.consent_version)
+        consent = Consent(Purpose.REGISTRATION, agreed_to, today, wanted.guardian_consent)
         volunteer = cls(
             id=id, name=wanted.name, site=site.id, id_number=id_number, id_number_index=index,
             phone=identity.mobile(wanted.phone), real_name=RealName.PENDING,

@@ -412,6 +412,7 @@ def test_a_resident_registers_as_a_volunteer(city: City) -> None:
         ({"site": "999999"}, Invalid),
         ({"id_number": "130802201302020020", "guardian_consent": False}, Invalid),
         ({"birth": "1949"}, Invalid),
+        ({"consent_version": "13912345678"}, Invalid),
     ],
 )
 def test_a_wrong_registration_saves_nothing(city: City, changed: Answer, error: type[ServiceError]) -> None:
@@ -670,6 +671,15 @@ def test_a_proposed_team_serves_when_staff_has_approved_it_and_somebody_has_join
     ]  # fmt: skip
     assert city.work.events[-1].leader_id == "mate"
     assert [team["id"] for team in city.service.me(actors["mate"])["teams"]] == sorted([id, "team"])
+
+
+def test_one_team_at_a_time_waits_for_approval(city: City) -> None:
+    actors = a_team(city)
+    id = propose(city, actors["mate"])
+    with pytest.raises(Conflict, match="审批"):
+        propose(city, actors["mate"])
+    city.service.approve_team(actors["staff"], team_id=id, command={})
+    assert propose(city, actors["mate"]) != id
 
 
 def test_a_refused_team_is_gone_and_its_leader_reads_why(city: City) -> None:
