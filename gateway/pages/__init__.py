@@ -1,26 +1,15 @@
-"""What a browser shows: whole pages without scripts, of templates into which everything is put escaped."""
+"""What a browser shows: whole pages without scripts; everything that is put into them is escaped."""
 
-import re
-from collections.abc import Iterable
-from html import escape
+from typing import Any
 
-PLACE = re.compile(r"\{(\w+)\}")
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-
-class Html(str):
-    """Text that is HTML already; all other text is not."""
-
-
-def html(template: str, **values: object) -> Html:
-    """``{name}`` of the template is the value, escaped unless it is ``Html``; None is nothing."""
-    return Html(PLACE.sub(lambda place: _escaped(values[place[1]]), template))
+templates = Environment(
+    loader=PackageLoader("gateway.pages"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True,
+    finalize=lambda value: "" if value is None else value,
+)  # fmt: skip
 
 
-def joined(parts: Iterable[Html]) -> Html:
-    return Html("\n".join(parts))
-
-
-def _escaped(value: object) -> str:
-    if isinstance(value, Html):
-        return value
-    return "" if value is None else escape(str(value))
+def page(template: str, **values: Any) -> str:
+    """Raise ``UndefinedError`` for a place without a value."""
+    return templates.get_template(template).render(values)

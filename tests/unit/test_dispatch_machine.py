@@ -293,4 +293,4 @@ class LifeOfAnOrder(RuleBasedStateMachine):
 
 
 TestLifeOfAnOrder = LifeOfAnOrder.TestCase
-TestLifeOfAnOrder.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestLifeOfAnOrder.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)

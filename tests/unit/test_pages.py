@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from jinja2 import UndefinedError
 
-from gateway.pages import Html, html
+from gateway.pages import templates
 from gateway.pages.day import GROUPS, STATES, day_page
 from services.contracts.registry import TargetGroup
 from services.dispatch.domain import State
@@ -25,17 +26,10 @@ def page(*items: dict[str, Any]) -> str:
     return day_page({"date": "2026-10-08", "items": list(items)}, SITE)
 
 
-def test_a_value_is_escaped_and_html_is_not() -> None:
-    inner = html("<b>{name}</b>", name="<i>&\"'")
-    assert inner == "<b>&lt;i&gt;&amp;&quot;&#x27;</b>"
-    assert html("{inner}{none} {size: 1}", inner=inner, none=None) == inner + " {size: 1}"
-    assert html("{text}", text="{other}") == "{other}", "what is put in is no template"
-    assert isinstance(inner, Html)
-
-
-def test_a_place_without_a_value_is_an_error() -> None:
-    with pytest.raises(KeyError):
-        html("{missing}")
+def test_a_place_without_a_value_is_an_error_and_none_is_nothing() -> None:
+    with pytest.raises(UndefinedError):
+        templates.from_string("{{ missing }}").render()
+    assert templates.from_string("<{{ nothing }}>").render(nothing=None) == "<>"
 
 
 def test_the_list_says_when_what_for_whom_where_and_who_goes() -> None:
