@@ -42,8 +42,8 @@ def _begin(client: Client, account: str, wish: Wish) -> None:
             print(f"{account} has {wish['service_item']} already: {known['id']}")
             return
     started = client.post("/v1/series", wish)
-    (first, *_) = started["next"]
-    print(f"{account} gets {wish['service_item']} by {wish['rule']}, first on {first['from']}: {started['id']}")
+    first = datetime.fromisoformat(started["next"][0]["from"]).astimezone(CHINA)
+    print(f"{account} gets {wish['service_item']} by {wish['rule']}, first on {first:%F %R}: {started['id']}")
 
 
 if __name__ == "__main__":

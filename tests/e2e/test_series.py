@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ class Recurring:
     """The series of a test, which all end with it: later tests want a system in which nothing happens by itself."""
 
     def __init__(self, system: System) -> None:
+        """Requests are repeated while their outcome is unknown: processes may die."""
         self.system = system
         self._started: list[tuple[str, str]] = []
 
@@ -37,12 +39,12 @@ class Recurring:
         return self.begin(who, {**HAIRCUT, "start": self.at(1).isoformat(), **changed})
 
     def begin(self, who: str, wish: dict[str, Any]) -> Series:
-        started: Series = self.system.person(who).do("/v1/series", wish)
+        started: Series = self.system.person(who).insist("/v1/series", wish)
         self._started.append((who, started["id"]))
         return started
 
     def read(self, series: Series, who: str = "admin") -> Series:
-        found: Series = self.system.person(who).read(f"/v1/series/{series['id']}")
+        found: Series = self.system.person(who).read_when_up(f"/v1/series/{series['id']}")
         return found
 
     def placed(self, series: Series, count: int = 1) -> list[dict[str, Any]]:
@@ -56,13 +58,14 @@ class Recurring:
         return found
 
     def take(self, who: str, series: Series, command: str, **body: Any) -> Series:
-        taken: Series = self.system.person(who).do(f"/v1/series/{series['id']}/{command}", body)
+        taken: Series = self.system.person(who).insist(f"/v1/series/{series['id']}/{command}", body)
         return taken
 
     def end_all(self) -> None:
+        body = {"from": self.system.midnight().date().isoformat(), **NOT_NEEDED}
         for who, id in self._started:
-            today = self.system.midnight().date().isoformat()
-            self.system.person(who).post(f"/v1/series/{id}/end", {"from": today, **NOT_NEEDED})
+            end = partial(self.system.person(who).post, f"/v1/series/{id}/end", body)
+            eventually(lambda end=end: end().status_code in (200, 409), what="the end of a series")
 
 
 @pytest.fixture
