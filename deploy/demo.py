@@ -1,123 +1,54 @@
-"""``make demo``: an order that nobody at the station takes, from the wish to the points.
+"""``make demo``: an order that nobody at the station takes, from the wish to the points; an incident that cannot
+wait; and a day of the canteen, with its list.
 
 Every request carries an idempotency key and is sent again until its outcome is known, so that a process
 may die at any moment of it.
 """
 
-import http.client
 import json
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from queue import SimpleQueue
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from amqp.exceptions import AMQPError
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
-from deploy.local.environment import data_dir
+from deploy.client import PATIENCE, PAUSE, Client, Refused, running
+from deploy.reference import series
 from services.chassis.messages import Envelope
 
 Passing = SimpleQueue[Envelope]
 CHINA = ZoneInfo("Asia/Shanghai")
-PATIENCE = 90.0
-"""Seconds that one step may take, restarts of what it needs included."""
-PAUSE = 0.3  # seconds
 SERVICE = timedelta(minutes=6)
 ITEM = "home-haircut"
-ABOVE = {"institute": ("leader3", "institute"), "center": ("leader4", "center")}
+INCIDENT = "tidy-up"
+SITE = "130802103202"
+HANDS = {"station": ("leader1", "station"), "institute": ("leader3", "institute"), "center": ("leader4", "center")}
 """Who accepts and who closes at a tier."""
-
-
-class Refused(Exception):
-    """The system said no."""
-
-
-class Client:
-    """One account's requests."""
-
-    def __init__(self, address: str, username: str) -> None:
-        self._host = urlsplit(address).netloc
-        self._username, self._token = username, ""
-
-    def get(self, path: str) -> Any:
-        return self._until_known("GET", path, None)
-
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        return self._until_known("POST", path, body)
-
-    def _until_known(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        key, until = str(uuid.uuid4()), time.monotonic() + PATIENCE
-        while True:
-            try:
-                status, answer = self._once(method, path, body, key)
-            except (OSError, http.client.HTTPException, ValueError):
-                status, answer = 503, {}
-            if status < 300:
-                return answer
-            if status == 401:
-                self._token = ""
-            elif status < 500:
-                raise Refused(f"{method} {path}: {status} {answer.get('detail')}")
-            if time.monotonic() > until:
-                raise Refused(f"{method} {path}: no answer within {PATIENCE:g} s")
-            time.sleep(PAUSE)
-
-    def _once(self, method: str, path: str, body: dict[str, Any] | None, key: str) -> tuple[int, Any]:
-        if not self._token:
-            form = {"grant_type": "password", "username": self._username, "password": "demo"}
-            status, answer = self._send(
-                "POST", "/oauth/token", urlencode(form), {"Content-Type": "application/x-www-form-urlencoded"}
-            )
-            if status != 200:
-                return (status, answer) if status != 401 else (403, answer)
-            self._token = answer["access_token"]
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        content = None
-        if body is not None:
-            headers["Idempotency-Key"] = key
-            content = json.dumps(body)
-        return self._send(method, path, content, headers)
-
-    def _send(self, method: str, path: str, content: str | None, headers: dict[str, str]) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection(self._host, timeout=6)
-        try:
-            connection.request(method, path, content, headers)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        finally:
-            connection.close()
 
 
 def main() -> int:
     endpoints = running()
     people = {
         name: Client(endpoints["http"], name)
-        for name in ("resident", "station", "leader3", "institute", "leader4", "center")
+        for name in ("resident", "station", "leader1", "leader3", "institute", "leader4", "center")
     }
     passing = _watch(endpoints["amqp"])
     _write("all times are Chinese time (Asia/Shanghai)")
     try:
-        order = _play(people, passing)
-        _report(people, order)
+        _report(people, _play(people, passing))
+        _report(people, _incident(people))
+        _canteen(endpoints["http"], people)
     except Refused as error:
         print(f"\nthe demo stopped: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def running() -> dict[str, str]:
-    """The addresses of the system that runs; exit when there is none."""
-    path = data_dir() / "run" / "endpoints.json"
-    if not path.exists():
-        sys.exit(f"no system runs in {data_dir()} (SIDAN_DATA_DIR): start one with `make run` in another terminal")
-    return dict(json.loads(path.read_text()))
 
 
 def _play(people: dict[str, Client], passing: Passing) -> dict[str, Any]:
@@ -128,10 +59,38 @@ def _play(people: dict[str, Client], passing: Passing) -> dict[str, Any]:
     _say(f"the resident placed order {placed['id']}; due at the {placed['tier']} by {due.astimezone(CHINA):%F %T}")
     threading.Thread(target=_tell, args=(passing, placed["id"]), daemon=True).start()
     _climb(people, path, due)
+    return _serve(people, path, "理发一次，老人很满意")
+
+
+def _incident(people: dict[str, Client]) -> dict[str, Any]:
+    """Urgent: the tiers above know of it at once, and the clock runs at night and on Sundays too."""
+    _write("\nan incident")
+    wish = {"service_item": INCIDENT, "target_group": "in_need", "address": "庄头营村 8 号", "urgent": True}
+    placed = people["resident"].post("/v1/orders", {**wish, "description": "水管爆裂，屋里进水，请尽快来人清扫"})
+    due = datetime.fromisoformat(placed["due_at"]).astimezone(CHINA)
+    _say(f"the resident placed urgent order {placed['id']}; due at the {placed['tier']} by {due:%F %T}")
+    return _serve(people, f"/v1/orders/{placed['id']}", "关了总阀，屋里清扫干净了")
+
+
+def _canteen(address: str, people: dict[str, Client]) -> None:
+    """Meals come every day without anybody ordering them; what there is to do tomorrow is one list."""
+    _write("\na day of the canteen")
+    series.begin(address, _say)
+    tomorrow = datetime.now(CHINA).date() + timedelta(days=1)
+    path = f"/v1/sites/{SITE}/day?date={tomorrow}"
+    _await("tomorrow's meals are orders", lambda: any(item["series"] for item in people["station"].get(path)["items"]))
+    for item in people["station"].get(path)["items"]:
+        begin, end = (datetime.fromisoformat(item[name]).astimezone(CHINA) for name in ("from", "to"))
+        where = "to the home" if item["to_home"] else "at the station"
+        _write(f"  {begin:%R}–{end:%R}  {item['service_item_name']}  {where}  {item['state']}")
+    _say(f"to print it: GET {path} with Accept: text/html")
+
+
+def _serve(people: dict[str, Client], path: str, summary: str) -> dict[str, Any]:
     leader, staff, team = _accept(people, path)
     _say(f"accepted by {team['name']}")
     leader.post(f"{path}/start", {})
-    leader.post(f"{path}/complete", {"records": _records(people, team), "summary": "理发一次，老人很满意"})
+    leader.post(f"{path}/complete", {"records": _records(people, team), "summary": summary})
     people["resident"].post(f"{path}/rate", {"score": 5, "comment": "谢谢"})
     closed = staff.post(f"{path}/close", {})
     _say(f"the order is {closed['state']}")
@@ -140,9 +99,9 @@ def _play(people: dict[str, Client], passing: Passing) -> dict[str, Any]:
 
 def _accept(people: dict[str, Client], path: str) -> tuple[Client, Client, dict[str, Any]]:
     """The team of the tier that the order has come to; while something is down the clock goes on."""
-    for _ in range(len(ABOVE) + 1):
+    for _ in range(len(HANDS)):
         tier = people["resident"].get(path)["tier"]
-        leader, staff = (people[name] for name in ABOVE[tier])
+        leader, staff = (people[name] for name in HANDS[tier])
         team = leader.get("/v1/me")["teams"][0]
         try:
             leader.post(f"{path}/accept", {"team": team["id"]})
@@ -159,7 +118,7 @@ def _climb(people: dict[str, Client], path: str, due: datetime) -> None:
     else:
         _say("nobody takes it; the deadline is far (standard profile), so the station escalates by hand")
         people["station"].post(f"{path}/escalate", {"reason": "本站队伍都没有空"})
-    _await("the order has left the station", lambda: people["resident"].get(path)["tier"] in ABOVE)
+    _await("the order has left the station", lambda: people["resident"].get(path)["tier"] != "station")
 
 
 def _records(people: dict[str, Client], team: dict[str, Any]) -> list[dict[str, Any]]:

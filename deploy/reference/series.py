@@ -2,11 +2,12 @@
 
 import sys
 import tomllib
+from collections.abc import Callable
 from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from deploy.demo import Client, Refused, running
+from deploy.client import Client, Refused, running
 from deploy.reference.divisions import HERE
 
 CHINA = ZoneInfo("Asia/Shanghai")
@@ -26,24 +27,27 @@ def _from(wish: Wish, day: Any) -> Wish:
 
 
 def main() -> int:
-    address = running()["http"]
     try:
-        for account, wish in wishes(datetime.now(CHINA)):
-            _begin(Client(address, account), account, wish)
+        begin(running()["http"], print)
     except Refused as error:
         print(f"refused: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _begin(client: Client, account: str, wish: Wish) -> None:
+def begin(address: str, say: Callable[[str], object]) -> None:
+    """Those that do not run yet."""
+    for account, wish in wishes(datetime.now(CHINA)):
+        say(_begin(Client(address, account), account, wish))
+
+
+def _begin(client: Client, account: str, wish: Wish) -> str:
     for known in client.get("/v1/series?limit=200")["items"]:
         if known["state"] == "running" and known["service_item"] == wish["service_item"]:
-            print(f"{account} has {wish['service_item']} already: {known['id']}")
-            return
+            return f"{account} has {wish['service_item']} already: {known['id']}"
     started = client.post("/v1/series", wish)
     first = datetime.fromisoformat(started["next"][0]["from"]).astimezone(CHINA)
-    print(f"{account} gets {wish['service_item']} by {wish['rule']}, first on {first:%F %R}: {started['id']}")
+    return f"{account} gets {wish['service_item']} by {wish['rule']}, first on {first:%F %R}: {started['id']}"
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from tests.support.processes import eventually
 from tests.support.servers import virtual_host
 from tests.support.system import System
 
+pytestmark = pytest.mark.long
+
 KEY = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 EVENTS = "events.bson.gz"
 ACCOUNTS = "points/accounts.bson.gz"

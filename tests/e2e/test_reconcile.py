@@ -18,6 +18,8 @@ from tests.support.processes import eventually
 from tests.support.servers import virtual_host
 from tests.support.system import System, running
 
+pytestmark = pytest.mark.long
+
 Document = dict[str, Any]
 Change = Callable[["Books"], None]
 

@@ -12,6 +12,8 @@ from deploy.reference import divisions
 from tests.support.servers import virtual_host
 from tests.support.system import System, running
 
+pytestmark = pytest.mark.long
+
 TIERS = ("city", "center", "institute", "station")
 
 

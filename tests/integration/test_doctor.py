@@ -23,6 +23,8 @@ from tests.support.servers import ALL, management
 from tests.support.topology import QUEUE
 from tests.support.wire import channel_of, counted, publish, publish_events
 
+pytestmark = pytest.mark.long
+
 
 class Planting:
     """A system that is well, to plant faults in."""

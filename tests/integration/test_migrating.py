@@ -1,6 +1,7 @@
 """A queue with other arguments than are declared is migrated by the operator."""
 
 import amqp
+import pytest
 from kombu import Connection
 
 from deploy.operate.migrating import difference
@@ -10,6 +11,8 @@ from tests.support.operate import Command, runs
 from tests.support.processes import World, eventually
 from tests.support.topology import QUEUE
 from tests.support.wire import channel_of, counted
+
+pytestmark = pytest.mark.long
 
 KILLED_AT = ("unbound", "moved", "emptied", "deleted", "moved", "bound", "moved")
 """On the way out of the queue, and on the way back; each next attempt begins with what the last has left."""

@@ -16,6 +16,8 @@ from tests.support.servers import Broker
 from tests.support.topology import QUEUE
 from tests.support.wire import channel_of, counted, publish_events
 
+pytestmark = pytest.mark.long
+
 # -- pause, resume ----------------------------------------------------------------------------
 
 
