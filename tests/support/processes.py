@@ -4,8 +4,6 @@ import base64
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from deploy.reference.rpc import Away, Call, RpcClient
 from services.chassis.parking import PARKING
 from services.contracts.actor import SYSTEM
 from tests.support import holds
+from tests.support.spawner import Spawned
 from tests.support.topology import QUEUE
 
 ROOT = Path(__file__).parents[2]
@@ -49,11 +48,7 @@ class Sample:
         self._holds = log.with_suffix(".holds")
         self._holds.mkdir()
         environment = {**os.environ, holds.HOLDS: str(self._holds), **environment}
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.run", name],
-                cwd=ROOT, env=environment, stdout=output, stderr=output,
-            )  # fmt: skip
+        self._process = Spawned("tests.support.run", [name], environment, log)
 
     @property
     def pid(self) -> int:
