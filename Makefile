@@ -23,7 +23,7 @@ series: install   ## the recurring orders of the demo: meals every day, haircuts
 	@exec $(PYTHON) -m deploy.reference.series
 
 test: install   ## all tests, or make test ARGS="tests/unit -x"
-	@exec $(PYTHON) -m pytest $(or $(ARGS),-n 4)
+	@exec $(PYTHON) -m pytest $(or $(ARGS),-n 3)
 
 faults:   ## the fault suite; ONLY=F7 or ONLY=commit, SEED=…, MUTATE=1
 	@deploy/local/install.sh libfaketime iptables

@@ -101,7 +101,7 @@ def call_body(**kwargs: Any) -> bytes:
 
 def test_no_request_is_taken_before_it_can_be_answered(world: World) -> None:
     world.start("alpha").wait_started().stop()
-    waiting = begun(world, "alpha.thing", id="none")
+    waiting = begun(world, "alpha.thing", timeout=60, id="none")  # while a process starts
     eventually(lambda: world.depth("rpc-alpha") == 1, what="the request waits")
     world.start("alpha", SAMPLE_LATE_PUBLISHER="1.5").wait_started()
     assert "没有" in waiting(), "it is answered"

@@ -210,6 +210,7 @@ def test_secrets_are_made_once_and_for_their_owner_only(start: Start) -> None:
     assert file.read_text() == before
 
 
+@pytest.mark.long
 def test_servers_come_back_on_their_ports_with_their_data_and_so_does_the_next_start(start: Start) -> None:
     system = start("one", {}).ready()
     amqp, mongo = system.endpoint("amqp"), system.endpoint("mongo")
@@ -239,6 +240,7 @@ def test_two_systems_run_side_by_side_on_loopback_only(start: Start) -> None:
     assert second.process.poll() is None and second.pid("rabbitmq-1") in second.left()
 
 
+@pytest.mark.long
 def test_servers_move_to_other_ports_when_theirs_are_taken(start: Start) -> None:
     first = start("one", {}).ready()
     write(first.endpoint("amqp"), first.endpoint("mongo"))

@@ -245,6 +245,7 @@ def test_after_a_downtime_what_has_passed_is_told_and_what_lies_ahead_is_placed(
     assert len(orders_of(system, series)) == len(found)
 
 
+@pytest.mark.long
 def test_two_replicas_of_which_one_dies_place_every_occurrence_once(hasty: System) -> None:
     recurring = Recurring(hasty)
     series = [recurring.start(who, lead_days=31) for who in ("resident", "resident2", "station") for _ in range(3)]

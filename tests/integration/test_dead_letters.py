@@ -110,6 +110,7 @@ def test_a_settling_that_is_killed_half_way_loses_nothing_and_is_done_again(
     assert [row["ended"] is None for row in sidan.json("dead", "audit")] == [False, True]
 
 
+@pytest.mark.long
 def test_thousands_are_put_back_with_progress(world: World, sidan: Command) -> None:
     count = 2000
     world.start("beta").wait_started()

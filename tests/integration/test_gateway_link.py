@@ -4,6 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
 from kombu import Connection, Exchange
 
 from deploy.local.servers import RabbitMQ
@@ -40,6 +41,7 @@ async def longest_turn(until: asyncio.Task[None]) -> float:
     return longest
 
 
+@pytest.mark.long
 def test_a_broker_that_says_goodbye_is_dialled_again_without_holding_up_the_loop(tmp_path: Path) -> None:
     async def scenario(server: RabbitMQ) -> None:
         with Connection(server.uri) as connection:

@@ -24,7 +24,7 @@ from tests.support.topology import QUEUE
 ROOT = Path(__file__).parents[2]
 KEY = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 CONSUMES = '"link":"consumer","event":"link open"'
-DEADLINE = 30.0  # seconds
+DEADLINE = 90.0  # seconds; on a slow machine a process takes many to start
 ACTOR = SYSTEM.model_dump(mode="json")
 
 
@@ -119,7 +119,7 @@ class World:
     def database(self, service: str) -> Any:
         return self.mongo[self.prefix + service]
 
-    def call(self, method: str, timeout: float = 6, **kwargs: Any) -> Any:
+    def call(self, method: str, timeout: float = 20, **kwargs: Any) -> Any:
         service, _, name = method.partition(".")
         with RpcClient(self.amqp_uri, service) as client:
             return client.call(Call(name, {"actor": ACTOR, **kwargs}), timeout)

@@ -60,7 +60,6 @@ class Racers:
     "F37",
     "two teams, then fifty requests, accept one order at once",
     layout=TWICE,
-    per_commit=True,
     without="compare-and-set",
 )
 def double_acceptance(run: Run) -> None:
@@ -111,7 +110,7 @@ def rivals(placed: Life) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-@scenario("F39", "every step again and out of turn", per_commit=True, without="transitions")
+@scenario("F39", "every step again and out of turn", without="transitions")
 def out_of_turn(run: Run) -> None:
     """Each refused with the state and what is possible; nothing changes by it."""
     rng = random.Random(run.result.seed)

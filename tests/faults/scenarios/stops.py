@@ -29,9 +29,7 @@ def random_kills(run: Run) -> None:
     run.expect(p99 < LONGEST_WAIT, f"99 of a hundred commands done in {LONGEST_WAIT:g} s, it took {p99:.1f}")
 
 
-@scenario(
-    "F6", "every process stopped and started again in turn, under load", layout=TWICE, per_commit=True, without="drain"
-)
+@scenario("F6", "every process stopped and started again in turn, under load", layout=TWICE, without="drain")
 def rolling_restart(run: Run) -> None:
     """No duplicate is caused by it, and no request fails."""
     before = handled(run.fleet)
