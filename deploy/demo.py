@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from queue import SimpleQueue
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from amqp.exceptions import AMQPError
 from kombu import Connection, Exchange, Queue
@@ -22,9 +21,9 @@ from kombu.exceptions import OperationalError
 from deploy.client import PATIENCE, PAUSE, Client, Refused, running
 from deploy.reference import series
 from services.chassis.messages import Envelope
+from services.contracts.zone import CHINA
 
 Passing = SimpleQueue[Envelope]
-CHINA = ZoneInfo("Asia/Shanghai")
 SERVICE = timedelta(minutes=6)
 ITEM = "home-haircut"
 INCIDENT = "tidy-up"

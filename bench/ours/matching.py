@@ -10,13 +10,13 @@ from bench import city
 from bench.child import Parent
 from deploy.reference import demo, divisions
 from services.chassis.clock import now
+from services.chassis.process import declared_indexes
 from services.chassis.repository import to_document
 from services.chassis.settings import settings
 from services.chassis.unit_of_work import Work, connect
 from services.contracts.actor import Actor, Role
 from services.contracts.dispatch import PlaceOrder
 from services.contracts.registry import Absence, AgeBand, Category, OpenSite, TargetGroup, Tier
-from services.dispatch import repository
 from services.dispatch.known import Item, Place, Team, Volunteer
 from services.dispatch.service import DispatchService
 
@@ -24,20 +24,15 @@ BULK = 5_000
 DEADLINE = 10.0  # seconds
 ITEM = "home-haircut"
 SKILLS = ("理发", "缝纫", "急救", "维修", "法律")
-REPOSITORIES = {
-    "orders": repository.Orders, "messages": repository.Messages, "rules": repository.Rules,
-    "teams": repository.Teams, "places": repository.Places, "items": repository.Items,
-    "residents": repository.Residents, "volunteers": repository.Volunteers,
-}  # fmt: skip
+REPOSITORIES = DispatchService.uow.repositories
 
 
 def main() -> None:
     parent = Parent()
     database = connect(settings().mongo_uri, "dispatch")[settings().database("dispatch")]
-    work = Work(database, dict(REPOSITORIES))
-    for kind in REPOSITORIES.values():
-        if kind.indexes:
-            database[kind.collection].create_indexes(list(kind.indexes))
+    work = Work(database, REPOSITORIES)
+    for collection, index in declared_indexes(REPOSITORIES.values()):
+        database[collection].create_indexes([index])
     bring(database, "places", (place(site) for site in divisions.sites()))
     bring(database, "items", map(item, demo.items()))
     stations = [site for site in divisions.sites() if site.tier is Tier.STATION and site.has_post]

@@ -47,7 +47,7 @@ def copies(documents: list[dict[str, Any]], count: int) -> Iterator[dict[str, An
 def main() -> None:
     parent = Parent()
     database = connect(settings().mongo_uri, "dispatch")[settings().database("dispatch")]
-    work = Work(database, dict(REPOSITORIES))
+    work = Work(database, REPOSITORIES)
     rows = copies(patterns(work), parent.arguments["count"])
     while batch := list(islice(rows, BULK)):
         database["orders"].insert_many(batch, ordered=False)

@@ -28,7 +28,8 @@ CHUNK = 125
 def main() -> int:
     profile = os.environ.get("SIDAN_PROFILE", "production")
     try:
-        sites = divisions.sites(_centers())
+        centers = _centers()
+        sites = divisions.sites(centers)
     except divisions.UnknownCenter as error:
         print(f"SIDAN_CENTERS: {error}", file=sys.stderr)
         return 1
@@ -36,7 +37,7 @@ def main() -> int:
     while True:
         try:
             with RpcClient(os.environ["AMQP_URI"], "registry") as registry:
-                bring_in(registry, sites, with_demo=profile == "local")
+                bring_in(registry, centers, sites, with_demo=profile == "local")
             return 0
         except Refused as error:
             print(f"reference data refused: {error}", file=sys.stderr)
@@ -52,8 +53,8 @@ def _centers() -> list[str]:
     return [code.strip() for code in os.environ.get("SIDAN_CENTERS", "").split(",") if code.strip()]
 
 
-def bring_in(registry: RpcClient, sites: Sequence[OpenSite], with_demo: bool) -> None:
-    version = "+".join([divisions.city()["version"], *sorted(_centers()), *(["demo"] if with_demo else [])])
+def bring_in(registry: RpcClient, centers: Sequence[str], sites: Sequence[OpenSite], with_demo: bool) -> None:
+    version = "+".join([divisions.city()["version"], *sorted(centers), *(["demo"] if with_demo else [])])
     if registry.call(_call("readiness"), FIRST_ANSWER)["version"] == version:
         print(f"reference data {version} is loaded already", flush=True)
         return

@@ -5,12 +5,11 @@ import tomllib
 from collections.abc import Callable
 from datetime import datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from deploy.client import Client, Refused, running
 from deploy.reference.divisions import HERE
+from services.contracts.zone import CHINA
 
-CHINA = ZoneInfo("Asia/Shanghai")
 Wish = dict[str, Any]
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from gateway.pages import page
+from services.contracts.zone import CHINA
 
-CHINA = ZoneInfo("Asia/Shanghai")
 WEEKDAYS = "一二三四五六日"
 STATES = {
     "placed": "待派单", "offered": "待接单", "unmet": "暂无队伍", "accepted": "", "in_service": "服务中",

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from gateway.routes.orders import Caller
 from gateway.routes.registry import Id
-from gateway.routes.volunteers import like
+from gateway.routes.volunteers import SOMEBODY, like
 from services.contracts.registry import (
     AdmitMember,
     ApproveTeam,
@@ -23,7 +23,6 @@ from services.contracts.registry import (
 )
 
 router = APIRouter(prefix="/v1/teams", tags=["teams"])
-SOMEBODY = "01K0S4XG7R8Q2M5T9V3W6Y1Z24"
 
 
 @router.post("", status_code=201)

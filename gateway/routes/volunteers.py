@@ -22,6 +22,7 @@ from services.contracts.registry import (
 )
 
 router = APIRouter(prefix="/v1/volunteers", tags=["volunteers"])
+SOMEBODY = "01K0S4XG7R8Q2M5T9V3W6Y1Z24"
 
 
 def like(**example: Any) -> Any:
@@ -84,7 +85,7 @@ async def insure_volunteer(
 async def report_absence(
     volunteer_id: Id, call: Caller,
     command: Annotated[
-        ReportAbsence, like(**{"from": "2027-07-01", "to": "2027-07-31", "stand_in": "01K0S4XG7R8Q2M5T9V3W6Y1Z24"})
+        ReportAbsence, like(**{"from": "2027-07-01", "to": "2027-07-31", "stand_in": SOMEBODY})
     ],
 ) -> Response:  # fmt: skip
     """By the volunteer, the leader of the team or staff. Who is away is not sent."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
-from zoneinfo import ZoneInfo
 
 from services.contracts import activities as facts
 from services.contracts.activities import Source
@@ -13,8 +12,8 @@ from services.contracts.actor import Actor, Role
 from services.contracts.dispatch import Segment
 from services.contracts.errors import Conflict, Forbidden, NotFound
 from services.contracts.registry import Category
+from services.contracts.zone import CHINA
 
-CHINA = ZoneInfo("Asia/Shanghai")
 DAILY_CAP = Decimal(8)
 """Hours a day that count (reference city)."""
 HUNDREDTH = Decimal("0.01")

@@ -11,8 +11,8 @@ from typing import Any
 import holidays
 
 from services.contracts.registry import Category, OpeningHours, Tier
+from services.contracts.zone import CHINA
 from services.dispatch.domain import Clock
-from services.dispatch.matching import CHINA
 
 HERE = Path(__file__).parent
 OVERRIDES, DEADLINES = HERE / "working_days.json", HERE / "deadlines.json"

@@ -17,8 +17,9 @@ from services.contracts.dispatch import Channel
 from services.contracts.errors import AlreadyAccepted, Conflict, IllegalTransition, invalid
 from services.contracts.privacy import Secret, mask
 from services.contracts.registry import Category, OfferMode, OpeningHours, Risk, TargetGroup, Tier
+from services.contracts.zone import CHINA
 from services.dispatch.known import Item, Place, Team
-from services.dispatch.matching import CHINA, KEPT, WORDS, Decision, Match, Need, Persons, Verdict, is_firm
+from services.dispatch.matching import KEPT, WORDS, Decision, Match, Need, Persons, Verdict, is_firm
 
 DEFAULT_SCORE = 5
 """What a silent resident is taken to have said; marked ``system``."""

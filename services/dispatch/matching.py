@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from hashlib import blake2b
-from zoneinfo import ZoneInfo
 
 from services.contracts.actor import Actor
 from services.contracts.dispatch import Condition, PublishRules, Rule, Wave, Weights
 from services.contracts.errors import invalid
 from services.contracts.registry import AgeBand, Category, OfferMode, Risk, TargetGroup, Tier
+from services.contracts.zone import CHINA
 from services.dispatch.known import Team, Volunteer
 
-CHINA = ZoneInfo("Asia/Shanghai")
 DANGEROUS = frozenset({Category.RESCUE, Category.FIRE})
 """Categories that no minor is sent to, whatever the risk of the item (domain, section 4)."""
 OF_AGE = frozenset({AgeBand.ADULT, AgeBand.OVER_70})

@@ -55,16 +55,14 @@ class Orders(Repository[Order]):
 
     def running(self, team: str) -> list[Order]:
         """What the team has accepted and not completed."""
-        query = {"accepted_by": {"$type": "string", "$eq": team}, "state": {"$in": ["accepted", "in_service"]}}
-        return self.select(query)
+        return self.select(_running([team]))
 
     def tasks(self, teams: list[str]) -> list[Task]:
         """What the teams have accepted and not completed."""
-        query = {"accepted_by": {"$type": "string", "$in": teams}, "state": {"$in": ["accepted", "in_service"]}}
         shown = {"accepted_by": 1, "volunteers": 1, "preferred_from": 1, "preferred_to": 1}
         return [
             Task(found["accepted_by"], found["volunteers"], found["preferred_from"], found["preferred_to"])
-            for found in self._documents.find(query, shown)
+            for found in self._documents.find(_running(teams), shown)
         ]
 
     def served(self, teams: list[str], target_group: str, since: datetime) -> dict[str, int]:
@@ -134,6 +132,10 @@ class AllSeries(Repository[Series]):
     def visible(self, actor: Actor, wanted: dict[str, Any], limit: int, cursor: str | None) -> Page[Series]:
         """What the actor may read; ``wanted`` narrows it."""
         return self.page(_within(_scope(actor), wanted), limit, cursor)
+
+
+def _running(teams: list[str]) -> dict[str, Any]:
+    return {"accepted_by": {"$type": "string", "$in": teams}, "state": {"$in": ["accepted", "in_service"]}}
 
 
 def _scope(actor: Actor, teams: Iterable[Team] = ()) -> list[dict[str, Any]]:

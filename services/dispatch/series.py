@@ -22,10 +22,10 @@ from services.contracts.errors import Conflict, invalid
 from services.contracts.privacy import Secret, mask
 from services.contracts.registry import TargetGroup
 from services.contracts.series import HolidayPolicy, StartSeries
+from services.contracts.zone import CHINA
 from services.dispatch.deadlines import add_working_days, is_working_day
 from services.dispatch.domain import STATE_NAMES, Order, State, Wish
 from services.dispatch.known import Item, Place
-from services.dispatch.matching import CHINA
 
 HORIZON = timedelta(days=731)
 """From the start; no series runs longer, so that whoever gets something is asked again one day."""

@@ -46,12 +46,13 @@ from services.contracts.registry import (
 )
 from services.contracts.series import EndSeries, MoveOccurrence, SkipOccurrence, StartSeries
 from services.contracts.wording import DAY
+from services.contracts.zone import CHINA
 from services.dispatch import domain, known, permissions
 from services.dispatch.deadlines import table
 from services.dispatch.domain import Message, Order, Segment, Side, Wish
 from services.dispatch.finder import Finder, default_rules, rules_in_force
 from services.dispatch.known import Place, Team
-from services.dispatch.matching import CHINA, RuleBook
+from services.dispatch.matching import RuleBook
 from services.dispatch.repository import (
     AllSeries,
     Items,

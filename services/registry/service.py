@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from eventlet import tpool
 from ulid import ULID
@@ -52,6 +51,7 @@ from services.contracts.registry import (
     WithdrawAbsence,
     WithdrawConsent,
 )
+from services.contracts.zone import CHINA
 from services.registry import domain, identity, passwords, teams
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site
 from services.registry.repository import (
@@ -78,7 +78,6 @@ from services.registry.views import (
 )
 from services.registry.volunteers import PURPOSES, READING, Entry, Sight, Volunteer, permit, sight_of
 
-CHINA = ZoneInfo("Asia/Shanghai")
 REFERENCE = "reference"
 DEMO_PASSWORD = "demo"
 AGE_TICK = 10.0  # seconds
@@ -290,33 +289,23 @@ class RegistryService:
 
     @command(ApproveTeam)
     def approve_team(self, actor: Actor, team_id: str, command: ApproveTeam) -> dict[str, Any]:
-        team = self._team(actor, team_id, "approve")
-        events = team.decide("approve", actor)
-        return self._keep_team(actor, team, events)
+        return self._decide("approve", actor, team_id)
 
     @command(RefuseTeam)
     def refuse_team(self, actor: Actor, team_id: str, command: RefuseTeam) -> dict[str, Any]:
-        team = self._team(actor, team_id, "refuse")
-        events = team.decide("refuse", actor, command.reason)
-        return self._keep_team(actor, team, events)
+        return self._decide("refuse", actor, team_id, command.reason)
 
     @command(SuspendTeam)
     def suspend_team(self, actor: Actor, team_id: str, command: SuspendTeam) -> dict[str, Any]:
-        team = self._team(actor, team_id, "suspend")
-        events = team.decide("suspend", actor, command.reason)
-        return self._keep_team(actor, team, events)
+        return self._decide("suspend", actor, team_id, command.reason)
 
     @command(ResumeTeam)
     def resume_team(self, actor: Actor, team_id: str, command: ResumeTeam) -> dict[str, Any]:
-        team = self._team(actor, team_id, "resume")
-        events = team.decide("resume", actor, command.reason)
-        return self._keep_team(actor, team, events)
+        return self._decide("resume", actor, team_id, command.reason)
 
     @command(DissolveTeam)
     def dissolve_team(self, actor: Actor, team_id: str, command: DissolveTeam) -> dict[str, Any]:
-        team = self._team(actor, team_id, "dissolve")
-        events = team.decide("dissolve", actor, command.reason)
-        return self._keep_team(actor, team, events)
+        return self._decide("dissolve", actor, team_id, command.reason)
 
     @command(JoinTeam)
     def join_team(self, actor: Actor, team_id: str, command: JoinTeam) -> dict[str, Any]:
@@ -484,6 +473,10 @@ class RegistryService:
 
     def _part_in(self, actor: Actor, team: Team) -> Part | None:
         return teams.part_in(actor, team, self._site(team.site).path)
+
+    def _decide(self, what: str, actor: Actor, team_id: str, reason: str | None = None) -> dict[str, Any]:
+        team = self._team(actor, team_id, what)
+        return self._keep_team(actor, team, team.decide(what, actor, reason))
 
     def _keep_team(self, actor: Actor, team: Team, events: Sequence[Event]) -> dict[str, Any]:
         self.uow.teams.save(team, *events)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from services.chassis.messages import Event
 from services.contracts.actor import Actor, Role
-from services.contracts.errors import Conflict, Forbidden, IllegalTransition, NotFound, invalid
+from services.contracts.errors import Conflict, Forbidden, IllegalTransition, NotFound, ServiceError, invalid
 from services.contracts.privacy import Secret
 from services.contracts.registry import Category, FormTeam, ProposeTeam, TeamEvent, TeamFormed, TeamUpdated, Tier
 from services.registry.domain import Site
@@ -171,19 +171,11 @@ class Team:
 
     def leave(self, volunteer: str) -> list[Event]:
         """By oneself: from the team, or from an invitation or an application."""
-        self._must_be(TeamState.ACTIVE, TeamState.SUSPENDED)
-        if self.state_of(volunteer) not in (MemberState.JOINED, MemberState.INVITED, MemberState.APPLIED):
-            raise Conflict("您不在这支队伍里")
-        was_invited = self.state_of(volunteer) is MemberState.INVITED
-        return self._let_go(volunteer, MemberState.REFUSED if was_invited else MemberState.LEFT)
+        return self._let_go(volunteer, MemberState.INVITED, Conflict("您不在这支队伍里"))
 
     def remove(self, volunteer: str) -> list[Event]:
         """By who leads it: a member, an invitation or an application."""
-        self._must_be(TeamState.ACTIVE, TeamState.SUSPENDED)
-        if self.state_of(volunteer) not in (MemberState.JOINED, MemberState.INVITED, MemberState.APPLIED):
-            raise invalid("volunteer", "这位志愿者不在这支队伍里")
-        has_applied = self.state_of(volunteer) is MemberState.APPLIED
-        return self._let_go(volunteer, MemberState.REFUSED if has_applied else MemberState.LEFT)
+        return self._let_go(volunteer, MemberState.APPLIED, invalid("volunteer", "这位志愿者不在这支队伍里"))
 
     def hand_over(self, volunteer: str) -> list[Event]:
         """To another member, who leads it from now on."""
@@ -220,13 +212,17 @@ class Team:
         self.member_ids = [*self.member_ids, volunteer]
         return self._updated()
 
-    def _let_go(self, volunteer: str, state: MemberState) -> list[Event]:
-        was_member = volunteer in self.member_ids
+    def _let_go(self, volunteer: str, answered: MemberState, unless: ServiceError) -> list[Event]:
+        """Who goes from the state ``answered`` is refused, or refuses; raise ``unless`` for who is not there at all."""
+        self._must_be(TeamState.ACTIVE, TeamState.SUSPENDED)
+        state = self.state_of(volunteer)
+        if state not in (MemberState.JOINED, MemberState.INVITED, MemberState.APPLIED):
+            raise unless
         if volunteer == self.leader_id:
             raise Conflict("队长要先把队伍交给别的队员，才能离队")
         self.member_ids = [id for id in self.member_ids if id != volunteer]
-        self._put(volunteer, state)
-        return self._updated() if was_member else []
+        self._put(volunteer, MemberState.REFUSED if state is answered else MemberState.LEFT)
+        return self._updated() if state is MemberState.JOINED else []
 
     def _updated(self) -> list[Event]:
         return [self._tell(TeamUpdated)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 from pymongo import MongoClient
@@ -11,6 +12,7 @@ from deploy.reference.rpc import Call, RpcClient
 from services.chassis.messages import Command
 from services.contracts.actor import SYSTEM
 from services.contracts.registry import OpenSite, OpenSites
+from services.registry.identity import check_character
 from tests.support.processes import eventually
 from tests.support.system import System
 
@@ -34,6 +36,13 @@ EVERYBODY = {"approve": [{"name": "everybody", "title": "符合条件的队伍"}
 """Rules under which every fitting team is asked."""
 STAGES = ("offered", "accepted", "in_service", "completed", "rated", "closed")
 POINTS_AN_HOUR = 10
+_serials = count(2)
+
+
+def newcomer(**changes: Any) -> dict[str, Any]:
+    """What somebody registers with whom no other test knows."""
+    number = f"13082419400501{next(_serials):03}"
+    return {"name": "周满仓", "id_number": number + check_character(number), "phone": "13912345678", **changes}
 
 
 class Steps:

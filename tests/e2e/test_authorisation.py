@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from gateway.app import build
-from tests.e2e.steps import COUNTY, EVERYBODY, MEMBERS, TEAMS, TOWNSHIP, VILLAGE, WISH, Steps
+from tests.e2e.steps import COUNTY, EVERYBODY, MEMBERS, TEAMS, TOWNSHIP, VILLAGE, WISH, Steps, newcomer
 from tests.support.processes import eventually
 from tests.support.snapshots import unchanged
 from tests.support.system import Events, Person, System, record
@@ -53,7 +53,7 @@ OCCURRENCE = {"occurrence": "2027-02-28"}
 
 AWAY = {"from": "2099-07-01", "to": "2099-07-31"}
 SOMEBODY = {"volunteer": "vol-linli-1"}
-NEWCOMER = {"name": "周满仓", "id_number": "130824194005010024", "phone": "13912345678"}
+NEWCOMER = newcomer()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 from pymongo import MongoClient
 
 from services.contracts.registry import Category, PublishItem, Risk, TargetGroup, Tier
-from tests.e2e.steps import MEMBERS, TEAMS, WISH, Steps, ask_registry
+from tests.e2e.steps import MEMBERS, TEAMS, WISH, Steps, ask_registry, newcomer
 from tests.support.processes import eventually
 from tests.support.system import Events, System
 
@@ -204,7 +204,7 @@ def test_every_change_is_told_once_with_all_facts_and_nothing_personal(system: S
 
 def test_who_is_erased_leaves_an_id_that_leads_to_nobody_and_may_begin_anew(system: System) -> None:
     person, station = system.person("resident-county"), system.person("station-county")
-    wish = {"name": "周满仓", "id_number": "130824194005010024", "phone": "13912345678", "skills": ["修车"]}
+    wish = newcomer(skills=["修车"])
     ids = []
     for _ in range(2):
         response = person.post("/v1/volunteers", wish)
@@ -237,12 +237,7 @@ def test_a_consent_that_is_withdrawn_is_told_at_once(system: System) -> None:
 
 
 def test_skills_that_could_be_something_personal_are_refused(system: System) -> None:
-    wish = {
-        "name": "周满仓",
-        "id_number": "130824194005010024",
-        "phone": "13912345678",
-        "skills": ["理发", "13912345678"],
-    }
+    wish = newcomer(skills=["理发", "13912345678"])
     for path, body in (("/v1/volunteers", wish), (f"{PATH}/profile", {"skills": ["理发", "13912345678"]})):
         person = system.person("resident-county" if "name" in body else "leader-county")
         refused = person.post(path, body)
