@@ -14,8 +14,11 @@ from pymongo.errors import PyMongoError
 
 from services.chassis import telemetry
 
-SECONDS = 2.0
-RENEWAL = 0.5  # seconds
+SECONDS = 2.5
+RENEWAL = 1.0
+"""Seconds between two renewals; one may fail and nothing is lost."""
+WATCH = 0.5
+"""Seconds between two looks of who waits for it."""
 
 log = telemetry.logger("lease")
 
@@ -43,7 +46,7 @@ class Lease:
                 self.renew()
             except PyMongoError as error:
                 log.warning("lease not renewed", lease=self.name, error=repr(error))
-            eventlet.sleep(RENEWAL)
+            eventlet.sleep(RENEWAL if self.held else WATCH)
 
     def renew(self) -> bool:
         asked = time.monotonic()

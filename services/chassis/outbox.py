@@ -110,9 +110,7 @@ class Relay:
             self._wake = Signal()
             self._relay_own()
             if time.monotonic() >= next_sweep:
-                self._attempt(self._measure)
-                if self._lease.held:
-                    self._attempt(self._sweep)
+                self._attempt(self._look)
                 next_sweep = time.monotonic() + SWEEP
 
     def keep_marking(self) -> None:
@@ -138,26 +136,31 @@ class Relay:
             if documents:
                 self._start(name, documents)
 
-    def _measure(self) -> None:
-        """In every replica: the alarm must not depend on the one that sweeps."""
+    def _look(self) -> None:
+        """How long something waits is told by every replica: the alarm must not depend on the one that sweeps."""
         oldest = [
-            document[OUTBOX_SINCE]
-            for collection in self._collections.values()
-            for document in collection.find(WAITS, {OUTBOX_SINCE: 1}).sort(OUTBOX_SINCE).limit(1)
+            since
+            for name, collection in self._collections.items()
+            if (since := (self._sweep if self._lease.held else self._measure)(name, collection))
         ]
         telemetry.OUTBOX_AGE.set(max(0.0, (now() - min(oldest)).total_seconds()) if oldest else 0)
 
-    def _sweep(self) -> None:
-        for name, collection in self._collections.items():
-            self._seen[name] = self._sweep_collection(name, collection)
+    def _measure(self, _name: str, collection: Collection[Document]) -> datetime | None:
+        found = collection.find_one(WAITS, {OUTBOX_SINCE: 1}, sort=OLDEST_FIRST)
+        return found[OUTBOX_SINCE] if found else None
 
-    def _sweep_collection(self, name: str, collection: Collection[Document]) -> set[str]:
-        """Start what nobody else publishes; return the others, which wait for the first time or are few."""
+    def _sweep(self, name: str, collection: Collection[Document]) -> datetime | None:
+        """Start what nobody else publishes. What waits for the first time is left to who committed it."""
+        oldest: datetime | None = None
         left: set[str] = set()
         own = self._own(name)
-        with collection.find_raw_batches(WAITS, {OUTBOX: 1}, sort=OLDEST_FIRST, batch_size=BATCH) as batches:
+        shown = {OUTBOX: 1, OUTBOX_SINCE: 1}
+        with collection.find_raw_batches(WAITS, shown, sort=OLDEST_FIRST, batch_size=BATCH) as batches:
             for batch in takewhile(lambda _: self._lease.held, batches):
-                found = {d["_id"]: d.get(OUTBOX, []) for d in decode_all(batch, collection.codec_options)}
+                documents = decode_all(batch, collection.codec_options)
+                if oldest is None and documents:
+                    oldest = documents[0][OUTBOX_SINCE]
+                found = {d["_id"]: d.get(OUTBOX, []) for d in documents}
                 # A mark may come between the server's answer and ours, so what is our own was noted before.
                 ids = found.keys() - own - self._own(name)
                 backlog = len(ids) == BATCH
@@ -166,7 +169,8 @@ class Relay:
                     self._start(name, {id: Waiting(found[id], clean=True) for id in stuck})
                 left |= ids - stuck
                 own = self._own(name)
-        return left
+        self._seen[name] = left
+        return oldest
 
     def _own(self, name: str) -> set[str]:
         return self._under_way[name] | self._sent[name].keys()

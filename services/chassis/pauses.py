@@ -1,4 +1,4 @@
-"""Handlers that an operator has stopped: a row for each queue, which every replica reads twice a second.
+"""Handlers that an operator has stopped: a row for each queue, which every replica reads once a second.
 
 The messages of a paused queue are in the queue, not in hand: the broker closes channels that hold some for
 half an hour. The row survives restarts of everything.
@@ -17,7 +17,7 @@ from services.chassis.clock import now
 from services.chassis.parking import Parking
 
 PAUSED = "paused"
-READ = 0.5  # seconds
+READ = 1.0  # seconds
 DEADLINE = 5.0  # seconds
 
 log = telemetry.logger("pauses")

@@ -16,6 +16,7 @@ from services.dispatch.series import UNKNOWN as UNKNOWN_SERIES
 from services.dispatch.series import Series
 
 NEWEST = ("_id", DESCENDING)
+RUNNING = ["accepted", "in_service"]
 
 
 class Orders(Repository[Order]):
@@ -31,9 +32,11 @@ class Orders(Repository[Order]):
         IndexModel([("offers.team", ASCENDING), NEWEST]),
         IndexModel([("wave_at", ASCENDING)], partialFilterExpression={"wave_at": {"$type": "date"}}),
         IndexModel([("holder.id", ASCENDING), NEWEST], partialFilterExpression={"pool": True}),
+        # No state in the keys: an order that goes on is moved in as few indexes as can be.
+        IndexModel([("accepted_by", ASCENDING)], partialFilterExpression={"state": {"$in": RUNNING}}),
         IndexModel(
-            [("accepted_by", ASCENDING), ("state", ASCENDING), ("target_group", ASCENDING), ("placed_at", ASCENDING)],
-            partialFilterExpression={"accepted_by": {"$type": "string"}},
+            [("accepted_by", ASCENDING), ("target_group", ASCENDING), ("placed_at", ASCENDING)],
+            partialFilterExpression={"state": "closed"},
         ),
         IndexModel(
             [("path", ASCENDING), ("preferred_from", ASCENDING)],
@@ -68,7 +71,7 @@ class Orders(Repository[Order]):
     def served(self, teams: list[str], target_group: str, since: datetime) -> dict[str, int]:
         """How many orders of a target group each team has closed."""
         query = {
-            "accepted_by": {"$type": "string", "$in": teams}, "state": "closed", "target_group": target_group,
+            "accepted_by": {"$in": teams}, "state": "closed", "target_group": target_group,
             "placed_at": {"$gte": since},
         }  # fmt: skip
         groups = {"$group": {"_id": "$accepted_by", "count": {"$sum": 1}}}
@@ -135,7 +138,7 @@ class AllSeries(Repository[Series]):
 
 
 def _running(teams: list[str]) -> dict[str, Any]:
-    return {"accepted_by": {"$type": "string", "$in": teams}, "state": {"$in": ["accepted", "in_service"]}}
+    return {"accepted_by": {"$in": teams}, "state": {"$in": RUNNING}}
 
 
 def _scope(actor: Actor, teams: Iterable[Team] = ()) -> list[dict[str, Any]]:

@@ -75,7 +75,7 @@ from services.dispatch.views import (
     timeline_view,
 )
 
-TICK, WAVE_TICK, SERIES_TICK = 0.5, 2.0, 2.0  # seconds
+TICK, WAVE_TICK, SERIES_TICK = 1.0, 2.0, 2.0  # seconds
 UNMET_AT_ONCE = 500
 """Unmet orders, oldest first, that are offered to a team when it is formed or serves something new."""
 DUE_AT_ONCE = 250
