@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from gateway.routes.orders import Caller
+from gateway.routes.orders import Caller, Limit, Text
 from gateway.routes.registry import Id
-from gateway.routes.volunteers import SOMEBODY, like
+from gateway.routes.volunteers import SOMEBODY, Search, like
 from services.contracts.registry import (
     AdmitMember,
     ApproveTeam,
@@ -31,6 +31,12 @@ async def propose_team(
 ) -> Response:
     """The caller leads it; it is asked to serve when staff of the site have approved it."""
     return await call.create("registry.propose_team", command, "teams")
+
+
+@router.get("")
+async def teams(call: Caller, q: Search = None, site: Text = None, limit: Limit = 50, cursor: Text = None) -> Response:
+    """`q`: name, pinyin, initials or category. `site`: there and below, by default the caller's."""
+    return await call.query("registry.teams", q=q, site=site, limit=limit, cursor=cursor)
 
 
 @router.get("/{team_id}")

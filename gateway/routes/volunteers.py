@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Query, Response
 
 from gateway.routes.orders import Caller, Limit, Text
 from gateway.routes.registry import Id
@@ -23,6 +23,7 @@ from services.contracts.registry import (
 
 router = APIRouter(prefix="/v1/volunteers", tags=["volunteers"])
 SOMEBODY = "01K0S4XG7R8Q2M5T9V3W6Y1Z24"
+Search = Annotated[str | None, Query(max_length=50)]
 
 
 def like(**example: Any) -> Any:
@@ -34,6 +35,15 @@ def like(**example: Any) -> Any:
 async def register_volunteer(command: RegisterVolunteer, call: Caller) -> Response:
     """The caller becomes a volunteer; sign in again afterwards to act as one."""
     return await call.create("registry.register_volunteer", command, "volunteers")
+
+
+@router.get("")
+async def volunteers(
+    call: Caller, q: Search = None, skill: Search = None, site: Text = None, limit: Limit = 50, cursor: Text = None
+) -> Response:
+    """For staff. `q`: name, pinyin (`zhang`, `zhangsan`), initials (`zs`) or part of a skill; several words must all
+    be there. `site`: there and below, by default the caller's."""
+    return await call.query("registry.volunteers", q=q, skill=skill, site=site, limit=limit, cursor=cursor)
 
 
 @router.get("/{volunteer_id}")

@@ -42,6 +42,12 @@ def blind_index(text: str) -> str:
     return hmac.new(_key(), b"blind:" + text.encode(), hashlib.sha256).hexdigest()
 
 
+def blind_term(text: str) -> int:
+    """For the search of parts of an encrypted value: 64 bits, as the database counts them."""
+    digest = hmac.digest(_key(), b"term:" + text.encode(), "sha256")
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
 @cache
 def personal_fields(aggregate: type) -> frozenset[str]:
     hints = get_type_hints(aggregate, include_extras=True)

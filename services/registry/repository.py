@@ -5,7 +5,8 @@ from typing import TypeVar
 
 from pymongo import ASCENDING, IndexModel
 
-from services.chassis.repository import Aggregate, Page, Repository
+from services.chassis.repository import PAGE_LIMIT, Aggregate, Page, Repository, decode_cursor, encode_cursor
+from services.registry.directory import Kind, Listing, listing_id
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
 from services.registry.teams import Team
 from services.registry.volunteers import Entry, Volunteer
@@ -76,6 +77,32 @@ class Volunteers(Repository[Volunteer]):
         """Days are kept as text, which sorts as they do."""
         query = {"band_ends_on": {"$type": "string", "$lte": today.isoformat()}}
         return self.select(query, [("band_ends_on", ASCENDING)], limit)
+
+
+class Directory(Repository[Listing]):
+    collection = "directory"
+    aggregate = Listing
+    indexes = (IndexModel([("terms", ASCENDING), ("place", ASCENDING), BY_ID]),)
+
+    def put(self, kind: Kind, id: str, place: str, terms: list[int]) -> None:
+        """Nothing is written of what is there already."""
+        listing = self.find_or_new(listing_id(kind, id), lambda: Listing(listing_id(kind, id)))
+        if listing.bring_to(place, terms):
+            self.save(listing)
+
+    def found(
+        self, kind: Kind, place: str, terms: list[int], limit: int, cursor: str | None
+    ) -> tuple[list[str], str | None]:
+        """Ids of what has all the terms, at the place and below it, by place; and the cursor of the next page."""
+        limit = max(1, min(limit, PAGE_LIMIT))
+        at, slash, id = decode_cursor(cursor).rpartition("/") if cursor else ("", "", "")
+        past = [{"place": {"$gt": at + slash}}, {"place": at + slash, "_id": {"$gt": id}}]
+        below = {"$gte": max(place, at + slash), "$lt": place[:-1] + chr(ord(place[-1]) + 1)}
+        query = {"terms": {"$all": terms}, "place": below, "$or": past}
+        found = list(self._documents.find(query, {"place": 1}, sort=[("place", ASCENDING), BY_ID], limit=limit + 1))
+        last = found[limit - 1] if len(found) > limit else None
+        ids = [listing["_id"].removeprefix(listing_id(kind, "")) for listing in found[:limit]]
+        return ids, encode_cursor(last["place"] + last["_id"]) if last else None
 
 
 class Log(Repository[Entry]):

@@ -53,9 +53,11 @@ from services.contracts.registry import (
 )
 from services.contracts.zone import CHINA
 from services.registry import domain, identity, passwords, teams
-from services.registry.domain import Account, Release, Resident, ServiceItem, Site
+from services.registry.directory import Kind, place_of, search_terms, terms_of
+from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
 from services.registry.repository import (
     Accounts,
+    Directory,
     Log,
     Releases,
     Residents,
@@ -71,12 +73,13 @@ from services.registry.views import (
     identity_view,
     item_view,
     listed_site_view,
+    listed_team_view,
     own_team_view,
     site_view,
     team_view,
     volunteer_view,
 )
-from services.registry.volunteers import PURPOSES, READING, Entry, Sight, Volunteer, permit, sight_of
+from services.registry.volunteers import PURPOSES, READING, Entry, Sight, Volunteer, must_search, permit, sight_of
 
 REFERENCE = "reference"
 DEMO_PASSWORD = "demo"
@@ -94,7 +97,7 @@ class RegistryService:
 
     uow = UnitOfWork(
         sites=Sites, teams=Teams, items=ServiceItems, volunteers=Volunteers, residents=Residents,
-        accounts=Accounts, totals=Totals, releases=Releases, log=Log,
+        accounts=Accounts, totals=Totals, releases=Releases, log=Log, directory=Directory,
     )  # fmt: skip
 
     # -- who is asking ------------------------------------------------------------------------------
@@ -155,6 +158,7 @@ class RegistryService:
         id_number, index = self._free_id_number(command.id_number)
         volunteer, registered = Volunteer.register(str(ULID()), command, site, account, id_number, index, _today())
         self.uow.volunteers.add(volunteer, registered)
+        self._list_volunteer(volunteer, site)
         self._note(actor, volunteer, "consent", volunteer.consents[0].in_words)
         self.uow.accounts.save(account)
         return self._seen(volunteer, Sight.SELF)
@@ -164,6 +168,7 @@ class RegistryService:
         volunteer, site, sight = self._permitted("update_profile", actor, volunteer_id)
         events = volunteer.update_profile(command, site, _today())
         self._keep(actor, volunteer, events, "profile", "")
+        self._list_volunteer(volunteer, site)
         return self._seen(volunteer, sight)
 
     @command(GrantQualification)
@@ -239,6 +244,7 @@ class RegistryService:
         volunteer, site, sight = self._permitted("erase", actor, volunteer_id)
         own_teams, account_id = self.uow.teams.with_member(volunteer.id), volunteer.account_id
         self.uow.volunteers.save(volunteer, *volunteer.erase(own_teams, site, _today()))
+        self._list_volunteer(volunteer, site)
         for team in own_teams:
             self.uow.teams.save(team, *team.leave(volunteer.id))
         for entry in self.uow.log.whole(volunteer.id):
@@ -250,6 +256,22 @@ class RegistryService:
         by = volunteer.id if sight is Sight.SELF else actor.id
         self.uow.log.add(Entry(str(ULID()), volunteer.id, now(), by, "erased", ""))
         return self._seen(volunteer, sight)
+
+    @query
+    def volunteers(
+        self, actor: Actor, q: str | None = None, skill: str | None = None, site: str | None = None, limit: int = 50,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """For staff: at a place of theirs and below it."""
+        place = self._site(site or actor.site)
+        must_search(actor, place.path)
+        terms = search_terms(Kind.VOLUNTEER, q, skill)
+        ids, following = self.uow.directory.found(Kind.VOLUNTEER, place_of(place), terms, limit, cursor)
+        found, totals = self.uow.volunteers.find_many(ids), self.uow.totals.find_many(ids)
+        items = [
+            volunteer_view(found[id], totals.get(id) or VolunteerTotals(id), Sight.STAFF) for id in ids if id in found
+        ]
+        return {"items": items, "next": following}
 
     @query
     def volunteer(self, actor: Actor, volunteer_id: str) -> dict[str, Any]:
@@ -285,6 +307,7 @@ class RegistryService:
         others = self.uow.teams.with_member(leader.id)
         team, formed = Team.propose(str(ULID()), command, site, home, leader.id, others)
         self.uow.teams.add(team, formed)
+        self._list_team(team, site)
         return team_view(team, Part.LEADER, leader.id)
 
     @command(ApproveTeam)
@@ -341,6 +364,16 @@ class RegistryService:
         return self._keep_team(actor, team, team.hand_over(command.volunteer))
 
     @query
+    def teams(
+        self, actor: Actor, q: str | None = None, site: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> dict[str, Any]:
+        """By name, initials or category, at a place and below it."""
+        place, terms = self._site(site or actor.site), search_terms(Kind.TEAM, q)
+        ids, following = self.uow.directory.found(Kind.TEAM, place_of(place), terms, limit, cursor)
+        found = self.uow.teams.find_many(ids)
+        return {"items": [listed_team_view(found[id]) for id in ids if id in found], "next": following}
+
+    @query
     def team(self, actor: Actor, team_id: str) -> dict[str, Any]:
         return self._seen_team(actor, self._team(actor, team_id, "read"))
 
@@ -363,6 +396,7 @@ class RegistryService:
         members, known = self.uow.volunteers.find_many(command.member_ids), self.uow.teams.find(command.id)
         team, formed = Team.form(command, self._chosen_site(command.site), members, known)
         self._bring(self.uow.teams, team, formed)
+        self._list_team(team, self._site(team.site))
         return {"id": team.id}
 
     @command(PublishItem)
@@ -379,6 +413,7 @@ class RegistryService:
         id_number, index = self._free_id_number(command.id_number, of=command.id)
         volunteer, registered = Volunteer.add(command, site, id_number, index, _today(), known)
         self._bring(self.uow.volunteers, volunteer, registered)
+        self._list_volunteer(volunteer, site)
         return {"id": volunteer.id}
 
     @command(AddAccount)
@@ -464,6 +499,15 @@ class RegistryService:
     def _seen(self, volunteer: Volunteer, sight: Sight) -> dict[str, Any]:
         return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), sight)
 
+    def _list_volunteer(self, volunteer: Volunteer, site: Site) -> None:
+        terms = [] if volunteer.erased else terms_of(Kind.VOLUNTEER, volunteer.name, volunteer.skills)
+        self.uow.directory.put(Kind.VOLUNTEER, volunteer.id, place_of(site), terms)
+
+    def _list_team(self, team: Team, site: Site) -> None:
+        """Those that are there: approved, and not dissolved."""
+        terms = terms_of(Kind.TEAM, team.name, team.categories) if team.is_approved else []
+        self.uow.directory.put(Kind.TEAM, team.id, place_of(site), terms)
+
     def _team(self, actor: Actor, team_id: str, what: str) -> Team:
         team: Team | None = self.uow.teams.find(team_id)
         if team is None:
@@ -480,6 +524,7 @@ class RegistryService:
 
     def _keep_team(self, actor: Actor, team: Team, events: Sequence[Event]) -> dict[str, Any]:
         self.uow.teams.save(team, *events)
+        self._list_team(team, self._site(team.site))
         return self._seen_team(actor, team)
 
     def _seen_team(self, actor: Actor, team: Team) -> dict[str, Any]:

@@ -73,6 +73,10 @@ def _team(team: Team) -> dict[str, Any]:
     }
 
 
+def listed_team_view(team: Team) -> dict[str, Any]:
+    return {**_team(team), "site": team.site, "tier": team.tier}
+
+
 def team_view(team: Team, part: Part, volunteer_id: str | None) -> dict[str, Any]:
     """``membership`` is the caller's own; who has applied is for those who decide about it."""
     waiting = [{"volunteer": outsider.volunteer, "state": outsider.state} for outsider in team.outsiders]

@@ -427,6 +427,12 @@ ALLOWED: dict[str, Sequence[Sight]] = {
 }
 
 
+def must_search(actor: Actor, path: Collection[str]) -> None:
+    """``path`` is that of the place; raise ``Forbidden``."""
+    if not (actor.is_admin or (actor.has(Role.STAFF) and actor.site in path)):
+        raise Forbidden("只有本站（所、中心）和上级的工作人员可以查找这里的志愿者")
+
+
 def permit(what: str, sight: Sight | None) -> Sight:
     """Raise ``NotFound`` to who may not know of the volunteer, ``Forbidden`` to who may only see them."""
     if sight is None:

@@ -123,6 +123,7 @@ MATRIX = {
     "POST /v1/series/{series_id}/skip": Row("requester holder above", "admin", body={**OCCURRENCE, **REASON}),
     "POST /v1/series/{series_id}/end": Row("requester holder above", "admin", body={"from": "2027-02-28", **REASON}),
     "GET /v1/sites/{code}/day": Row(SIGNED_IN),  # which lines it holds: test_series
+    "GET /v1/volunteers": Row("holder above admin", "resident leader member stranger"),
     "POST /v1/volunteers": Row("person", "client", body=NEWCOMER),
     "GET /v1/volunteers/{volunteer_id}": Row(PERSONS),
     "GET /v1/volunteers/{volunteer_id}/hours": Row("self staff"),
@@ -144,6 +145,7 @@ MATRIX = {
         "self staff", "leads team", body={"purpose": "publication"}
     ),
     "POST /v1/volunteers/{volunteer_id}/erase": Row("self staff", "leads team"),
+    "GET /v1/teams": Row(SIGNED_IN),
     "POST /v1/teams": Row("volunteer", "person", body={"name": "护河队", "categories": ["环境保护"]}),
     "GET /v1/teams/{team_id}": Row("staff leads team outsider stranger"),
     "POST /v1/teams/{team_id}/approve": Row("staff", "leads team outsider stranger"),
@@ -307,6 +309,7 @@ def tries(system: System, stock: Stock) -> Iterator[Try]:
         for whose, id, body, standings in _targets(route, row, system, stock):
             for who, standing in standings.items():
                 url = re.sub(r"{\w+}", id, path.replace("{version}", f"{id}-1"))
+                url += f"?site={id}" if route == "GET /v1/volunteers" else ""
                 yield Try(route, whose, who, url, body(who), row.status(standing, 200))
 
 
@@ -331,7 +334,7 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
     elif route == "POST /v1/teams":
         kinds = {who: "volunteer" if _is_volunteer(who) else "person" for who in ACTORS}
         yield "", "", lambda _: row.body, {**kinds, ANONYMOUS: ANONYMOUS}
-    elif route == "GET /v1/sites/{code}/demand":
+    elif route in ("GET /v1/sites/{code}/demand", "GET /v1/volunteers"):
         for place, code in CODES.items():
             yield place, code, lambda _: row.body, {who: _standing_at_place(who, place) for who in everybody}
     elif "matching-rules" in route:
