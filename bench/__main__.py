@@ -12,7 +12,10 @@ from bench.report import Report, machine, versions
 from bench.rounds import Settings, progress
 from bench.servers import Servers, servers
 
-ALL = ("relay", "pipeline", "latency", "lives", "protections", "escalation", "matching", "footprint")
+ALL = (
+    "relay", "pipeline", "latency", "lives", "protections", "acceptances", "escalation", "due_dates", "matching",
+    "search", "footprint",
+)  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 
 

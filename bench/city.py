@@ -45,11 +45,12 @@ def villages() -> list[Village]:
     return [village(site) for site in sorted(stations)[-VILLAGES:]]
 
 
-def village(site: str) -> Village:
+def village(site: str, count: int = TEAMS, size: int = MEMBERS) -> Village:
+    """With so many teams of that size."""
     teams = []
-    for number in range(TEAMS):
+    for number in range(count):
         id = f"bench-{site}-{number}"
-        members = [f"{id}-{member}" for member in range(MEMBERS)]
+        members = [f"{id}-{member}" for member in range(size)]
         teams.append(People(id, f"{id}-leader", members))
     return Village(site, f"bench-{site}-resident", f"bench-{site}-staff", teams)
 

@@ -22,6 +22,8 @@ def measure(servers: Servers, settings: Settings) -> list[Figure]:
     servers.clear(PREFIX)
     child = servers.child("bench.ours.matching", PREFIX, teams=teams, members=MEMBERS, elsewhere=elsewhere, count=count)
     with children(child):
+        child.say("teams")
+        child.answer(FILLING)
         county, asked = placed(child, settings.rounds)
         child.say("elsewhere")
         child.answer(FILLING)

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -65,8 +65,9 @@ class Ours(Side):
     entry = "deploy.service"
     outboxes = (("dispatch", "orders"), ("activities", "timesheets"), ("points", "accounts"))
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, servers: Servers, villages: Sequence[city.Village] | None = None) -> None:
         super().__init__(servers)
+        self._villages = villages or city.villages()
         self._secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self.tokens: dict[str, str] = {}
 
@@ -96,9 +97,9 @@ class Ours(Side):
         subprocess.run(command, env=os.environ | environment, check=True, stdout=subprocess.DEVNULL)
         with RpcClient(self.servers.amqp_uri, "registry") as registry:
             steps = (
-                ("add_volunteer", city.volunteers(city.villages())),
-                ("form_team", city.teams(city.villages())),
-                ("add_account", city.accounts(city.villages())),
+                ("add_volunteer", city.volunteers(self._villages)),
+                ("form_team", city.teams(self._villages)),
+                ("add_account", city.accounts(self._villages)),
             )
             for method, commands in steps:
                 actor = SYSTEM.model_dump(mode="json")
@@ -106,7 +107,7 @@ class Ours(Side):
                 registry.call_all(calls, ANSWER)
 
     def _sign_in(self) -> None:
-        for username in ["admin", *(account.username for account in city.accounts(city.villages()))]:
+        for username in ["admin", *(account.username for account in city.accounts(self._villages))]:
             form = urlencode({"grant_type": "password", "username": username, "password": city.PASSWORD})
             kind = {"Content-Type": "application/x-www-form-urlencoded"}
             status, answer = request("POST", self.port, "/oauth/token", form, kind)
@@ -190,7 +191,7 @@ class Stock(Side):
         """The same people and places, with the same indexes on what is asked for."""
         (item,) = [i for i in demo.items() if i.id == ITEM]
         sites = [s for s in divisions.sites() if s.tier is Tier.STATION]
-        teams = [t.model_dump(mode="json") for t in city.teams(city.villages())]
+        teams = [t.model_dump(mode="json") for t in city.teams(self._villages)]
         accounts = [a.model_dump(mode="json") for a in city.accounts(city.villages())]
         dispatch, registry = self.database("stock_dispatch"), self.database("stock_registry")
         places = [{"_id": s.code, "path": [s.code, s.code[:9], s.code[:6], "1308"]} for s in sites]

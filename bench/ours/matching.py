@@ -21,7 +21,6 @@ from services.dispatch.known import Item, Place, Team, Volunteer
 from services.dispatch.service import DispatchService
 
 BULK = 5_000
-DEADLINE = 10.0  # seconds
 ITEM = "home-haircut"
 SKILLS = ("理发", "缝纫", "急救", "维修", "法律")
 REPOSITORIES = DispatchService.uow.repositories
@@ -37,13 +36,13 @@ def main() -> None:
     bring(database, "items", map(item, demo.items()))
     stations = [site for site in divisions.sites() if site.tier is Tier.STATION and site.has_post]
     own = [site for site in stations if site.code.startswith(city.COUNTY)]
-    populate(database, own, parent.arguments["teams"], parent.arguments["members"])
+    others = [site for site in stations if not site.code.startswith(city.COUNTY)]
     parent.tell("ready")
-    for order in sys.stdin:
-        if order == "elsewhere\n":
-            others = [site for site in stations if not site.code.startswith(city.COUNTY)]
-            populate(database, others, parent.arguments["elsewhere"], parent.arguments["members"])
-            parent.tell("ready")
+    for order in map(str.strip, sys.stdin):
+        if order in ("teams", "elsewhere"):
+            where = own if order == "teams" else others
+            populate(database, where, parent.arguments[order], parent.arguments["members"])
+            parent.tell("filled")
         else:
             parent.tell(place_orders(work, own, parent.arguments["count"]))
 
@@ -58,7 +57,7 @@ def place_orders(work: Work, sites: list[OpenSite], count: int) -> dict[str, Any
         actor = Actor(id=f"resident-{site}", roles=frozenset({Role.RESIDENT}), site=site)
         command = PlaceOrder(service_item=ITEM, description="请上门理发", target_group=TargetGroup.ELDERLY)
         begun = time.perf_counter()
-        order = work.run(lambda a=actor, c=command: service.place_order(a, c), DEADLINE)
+        order = service.place_order(actor, command)
         took.append(time.perf_counter() - begun)
         asked += len(order["offers"])
     return {"seconds": took, "asked": asked / count}
