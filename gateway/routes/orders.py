@@ -40,12 +40,13 @@ async def place_order(command: PlaceOrder, call: Caller) -> Response:
 @router.get("")
 async def orders(
     call: Caller, state: Text = None, tier: Text = None, site: Text = None, holder: Text = None,
-    limit: Limit = 50, cursor: Text = None,
+    waiting: Text = None, limit: Limit = 50, cursor: Text = None,
 ) -> Response:  # fmt: skip
-    """What the caller may see, newest first."""
+    """What the caller may see, newest first. `waiting`: only what waits for the caller, as `/v1/inbox` counts it."""
     return await call.query(
-        "dispatch.orders", state=state, tier=tier, site=site, holder=holder, limit=limit, cursor=cursor
-    )
+        "dispatch.orders", state=state, tier=tier, site=site, holder=holder, waiting=waiting, limit=limit,
+        cursor=cursor,
+    )  # fmt: skip
 
 
 @router.get("/{order_id}")

@@ -1,9 +1,11 @@
 """Sites, service items, accounts of points, corrections of hours."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from gateway.answers import json_response
 from gateway.routes.orders import Caller, Limit, Text
 from services.contracts.activities import ReverseHours
 
@@ -15,6 +17,13 @@ Id = Annotated[str, Path(max_length=128)]
 async def me(call: Caller) -> Response:
     """Who the caller is, with teams."""
     return await call.query("registry.me")
+
+
+@router.get("/inbox")
+async def inbox(call: Caller) -> Response:
+    """What waits for the caller, by what is to be done, with counts and the first deadline."""
+    parts = await asyncio.gather(call.answer("dispatch.inbox"), call.answer("registry.inbox"))
+    return json_response({"items": [item for part in parts for item in part["items"]]})
 
 
 @router.get("/sites")

@@ -1,15 +1,16 @@
 """Orders and what dispatch knows of the registry, with the indexes of their queries."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-from services.chassis.repository import Page, Repository
+from services.chassis.repository import Document, Page, Repository
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import NotFound
 from services.dispatch.domain import UNKNOWN, Message, Order
+from services.dispatch.inbox import ASKING, Query
 from services.dispatch.known import Item, Place, Resident, Team, Volunteer
 from services.dispatch.matching import RuleBook, Task
 from services.dispatch.series import UNKNOWN as UNKNOWN_SERIES
@@ -32,8 +33,13 @@ class Orders(Repository[Order]):
         IndexModel([("offers.team", ASCENDING), NEWEST]),
         IndexModel([("wave_at", ASCENDING)], partialFilterExpression={"wave_at": {"$type": "date"}}),
         IndexModel([("holder.id", ASCENDING), NEWEST], partialFilterExpression={"pool": True}),
-        # No state in the keys: an order that goes on is moved in as few indexes as can be.
-        IndexModel([("accepted_by", ASCENDING)], partialFilterExpression={"state": {"$in": RUNNING}}),
+        # What nobody has to do anything with any more is in none of these two.
+        IndexModel(
+            [("holder.id", ASCENDING), ("state", ASCENDING), NEWEST],
+            partialFilterExpression={"holder.id": {"$exists": True}},
+        ),
+        IndexModel([("offers.team", ASCENDING)], partialFilterExpression={"state": {"$in": ASKING}}),
+        # An order that goes on is moved in as few indexes as can be.
         IndexModel(
             [("accepted_by", ASCENDING), ("target_group", ASCENDING), ("placed_at", ASCENDING)],
             partialFilterExpression={"state": "closed"},
@@ -81,6 +87,23 @@ class Orders(Repository[Order]):
         """Unmet demand that the team might serve and was not asked for, oldest first."""
         query = {"path": team.site, "state": "unmet", "category": {"$in": team.categories}}
         return self.select({**query, "offers.team": {"$ne": team.id}}, [("_id", ASCENDING)], limit)
+
+    def waiting(self, matters: Mapping[str, Query]) -> dict[str, Document]:
+        """How many orders each of the queries finds, how many of them are urgent, and the first deadline."""
+        counts = [
+            [
+                {"$match": query},
+                {"$group": {
+                    "_id": name, "count": {"$sum": 1}, "urgent": {"$sum": {"$toInt": "$urgent"}},
+                    "due_at": {"$min": "$due_at"},
+                }},
+            ]
+            for name, query in matters.items()
+        ]  # fmt: skip
+        if not counts:
+            return {}
+        others = [{"$unionWith": {"coll": self.collection, "pipeline": pipeline}} for pipeline in counts[1:]]
+        return {found.pop("_id"): found for found in self._documents.aggregate([*counts[0], *others])}
 
     def demand(self, site: str) -> list[dict[str, Any]]:
         """How many orders are unmet, by place and category, at the site and below it."""
@@ -138,7 +161,7 @@ class AllSeries(Repository[Series]):
 
 
 def _running(teams: list[str]) -> dict[str, Any]:
-    return {"accepted_by": {"$in": teams}, "state": {"$in": RUNNING}}
+    return {"holder.id": {"$in": teams}, "state": {"$in": RUNNING}}
 
 
 def _scope(actor: Actor, teams: Iterable[Team] = ()) -> list[dict[str, Any]]:

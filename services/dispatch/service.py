@@ -47,7 +47,7 @@ from services.contracts.registry import (
 from services.contracts.series import EndSeries, MoveOccurrence, SkipOccurrence, StartSeries
 from services.contracts.wording import DAY
 from services.contracts.zone import CHINA
-from services.dispatch import domain, known, permissions
+from services.dispatch import domain, inbox, known, permissions
 from services.dispatch.deadlines import table
 from services.dispatch.domain import Message, Order, Segment, Side, Wish
 from services.dispatch.finder import Finder, default_rules, rules_in_force
@@ -73,6 +73,7 @@ from services.dispatch.views import (
     rules_view,
     series_view,
     timeline_view,
+    waiting_view,
 )
 
 TICK, WAVE_TICK, SERIES_TICK = 1.0, 2.0, 2.0  # seconds
@@ -309,12 +310,23 @@ class DispatchService:
     @query
     def orders(
         self, actor: Actor, state: str | None = None, tier: str | None = None, site: str | None = None,
-        holder: str | None = None, limit: int = 50, cursor: str | None = None,
+        holder: str | None = None, waiting: str | None = None, limit: int = 50, cursor: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        wanted = {"state": state, "tier": tier, "path": site, "holder.id": holder}
+        """``waiting``: only what waits for the actor in this matter (see ``inbox.py``)."""
+        given = {"state": state, "tier": tier, "path": site, "holder.id": holder}
         own = self.uow.teams.of(actor)
-        page = self.uow.orders.visible(actor, own, {k: v for k, v in wanted.items() if v}, limit, cursor)
+        wanted: dict[str, Any] = {k: v for k, v in given.items() if v}
+        if waiting:
+            wanted = {"$and": [wanted, inbox.matter(actor, own, waiting)]}
+        page = self.uow.orders.visible(actor, own, wanted, limit, cursor)
         return {"items": [order_view(order, actor, own) for order in page.items], "next": page.next}
+
+    @query
+    def inbox(self, actor: Actor) -> dict[str, Any]:
+        """What waits for the actor, by what is to be done; also where nothing does."""
+        matters = inbox.matters(actor, self.uow.teams.of(actor))
+        found = self.uow.orders.waiting(matters)
+        return {"items": [waiting_view(matter, found.get(matter, {})) for matter in matters]}
 
     @query
     def demand(self, actor: Actor, code: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from services.contracts.actor import Actor
 from services.contracts.privacy import mask, mask_name
 from services.dispatch.domain import Entry, Message, Order
+from services.dispatch.inbox import TITLES, Matter
 from services.dispatch.known import Team
 from services.dispatch.matching import Candidate, Decision, RuleSet, in_words
 from services.dispatch.permissions import reads_in_clear
@@ -148,6 +149,18 @@ def message_view(message: Message) -> dict[str, Any]:
 
 def timeline_view(entry: Entry) -> dict[str, Any]:
     return {"time": entry.time, "event": entry.event, "actor": entry.actor, "tier": entry.tier, "note": entry.note}
+
+
+def waiting_view(matter: Matter, found: Mapping[str, Any]) -> dict[str, Any]:
+    """``due_at``: the first deadline among them."""
+    return {
+        "what": matter,
+        "title": TITLES[matter],
+        "count": found.get("count", 0),
+        "urgent": found.get("urgent", 0),
+        "due_at": found.get("due_at"),
+        "orders": f"/v1/orders?waiting={matter}",
+    }
 
 
 def decision_view(decision: Decision, shown: set[str] | None, words: Mapping[str, str]) -> dict[str, Any]:

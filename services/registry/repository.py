@@ -8,8 +8,8 @@ from pymongo import ASCENDING, IndexModel
 from services.chassis.repository import PAGE_LIMIT, Aggregate, Page, Repository, decode_cursor, encode_cursor
 from services.registry.directory import Kind, Listing, listing_id
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
-from services.registry.teams import Team
-from services.registry.volunteers import Entry, Volunteer
+from services.registry.teams import MemberState, Team, TeamState
+from services.registry.volunteers import Entry, RealName, Volunteer
 
 A = TypeVar("A", bound=Aggregate)
 BY_ID = ("_id", ASCENDING)
@@ -40,11 +40,22 @@ class Teams(Counted[Team]):
     collection = "teams"
     aggregate = Team
     publishes = True
-    indexes = (IndexModel([("site", ASCENDING), BY_ID]), IndexModel([("member_ids", ASCENDING), BY_ID]))
+    indexes = (
+        IndexModel([("site", ASCENDING), BY_ID]),
+        IndexModel([("member_ids", ASCENDING), BY_ID]),
+        IndexModel([("outsiders.volunteer", ASCENDING)], sparse=True),
+    )
 
     def at(self, site: str) -> list[Team]:
         """Those that staff have approved, and that are there still."""
         return [team for team in self.select({"site": site}, [BY_ID]) if team.is_approved]
+
+    def proposed_at(self, site: str) -> list[Team]:
+        return self.select({"site": site, "state": TeamState.PROPOSED}, [BY_ID])
+
+    def inviting(self, volunteer_id: str) -> list[Team]:
+        invited = {"volunteer": volunteer_id, "state": MemberState.INVITED}
+        return self.select({"outsiders.volunteer": volunteer_id, "outsiders": {"$elemMatch": invited}}, [BY_ID])
 
     def with_member(self, volunteer_id: str | None) -> list[Team]:
         found = self.select({"member_ids": volunteer_id}, [BY_ID]) if volunteer_id else []
@@ -67,11 +78,18 @@ class Volunteers(Repository[Volunteer]):
     publishes = True
     indexes = (
         IndexModel([("id_number_index", ASCENDING)], unique=True),
+        IndexModel([("site", ASCENDING), BY_ID], partialFilterExpression={"real_name": "pending"}),
         IndexModel([("band_ends_on", ASCENDING)], partialFilterExpression={"band_ends_on": {"$type": "string"}}),
     )
 
     def with_id_number(self, index: str) -> Volunteer | None:
         return next(iter(self.select({"id_number_index": index}, limit=1)), None)
+
+    def to_check_at(self, site: str, limit: int) -> tuple[int, list[str]]:
+        """How many wait for their real-name check, and the first of them."""
+        query = {"site": site, "real_name": RealName.PENDING}
+        found = self._documents.find(query, {"_id": 1}, sort=[BY_ID], limit=limit)
+        return self._documents.count_documents(query), [document["_id"] for document in found]
 
     def with_band_ending(self, today: date, limit: int) -> list[Volunteer]:
         """Days are kept as text, which sorts as they do."""

@@ -78,12 +78,16 @@ from services.registry.views import (
     site_view,
     team_view,
     volunteer_view,
+    waiting_checks_view,
+    waiting_teams_view,
 )
 from services.registry.volunteers import PURPOSES, READING, Entry, Sight, Volunteer, must_search, permit, sight_of
 
 REFERENCE = "reference"
 DEMO_PASSWORD = "demo"
 AGE_TICK = 10.0  # seconds
+FIRST = 20
+"""Of those that wait, how many are named; the others follow when these are done."""
 DUE_AT_ONCE = 250
 """Volunteers that one tick looks at in one go; the next follows at once while there are more."""
 ALREADY_REGISTERED = "这个身份证号已经登记为志愿者，不能重复登记；如有疑问请联系所在的站"
@@ -124,6 +128,20 @@ class RegistryService:
         who = self.uow.accounts.find(actor.id) or actor
         teams = self.uow.teams.with_member(who.volunteer)
         return {**identity_view(who), "teams": [own_team_view(team, who.volunteer) for team in teams]}
+
+    @query
+    def inbox(self, actor: Actor) -> dict[str, Any]:
+        """What waits for the actor, by what is to be done; also where nothing does."""
+        items = []
+        if actor.has(Role.STAFF):
+            items.append(waiting_teams_view("approve", self.uow.teams.proposed_at(actor.site)))
+            items.append(waiting_checks_view(*self.uow.volunteers.to_check_at(actor.site, FIRST)))
+        if actor.volunteer:
+            own = self.uow.teams.with_member(actor.volunteer)
+            led = [team for team in own if team.leader_id == actor.volunteer and team.applicants]
+            items.append(waiting_teams_view("admit", led))
+            items.append(waiting_teams_view("join", self.uow.teams.inviting(actor.volunteer)))
+        return {"items": items}
 
     # -- places -------------------------------------------------------------------------------------
 

@@ -135,6 +135,10 @@ class Team:
     def is_gone(self) -> bool:
         return self.state in (TeamState.REFUSED, TeamState.DISSOLVED)
 
+    @property
+    def applicants(self) -> list[str]:
+        return [outsider.volunteer for outsider in self.outsiders if outsider.state is MemberState.APPLIED]
+
     def state_of(self, volunteer: str) -> MemberState | None:
         if volunteer in self.member_ids:
             return MemberState.JOINED

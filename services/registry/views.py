@@ -1,6 +1,6 @@
 """How places and people look to who asks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
@@ -16,6 +16,11 @@ from services.registry.domain import (
 )
 from services.registry.teams import Part, Team
 from services.registry.volunteers import Consent, Entry, Leave, Sight, Volunteer
+
+WAITING = {
+    "approve": "新队伍，待审批", "check": "新志愿者，待实名核验", "admit": "有人申请入队，待答复",
+    "join": "有队伍邀请您，待答复",
+}  # fmt: skip
 
 
 def identity_view(who: Account | Actor) -> dict[str, Any]:
@@ -91,6 +96,15 @@ def team_view(team: Team, part: Part, volunteer_id: str | None) -> dict[str, Any
         **_seen(within, part is not Part.OTHER),
         **_seen(file, part.rules),
     }
+
+
+def waiting_teams_view(what: str, teams: Sequence[Team]) -> dict[str, Any]:
+    named = [{"id": team.id, "name": team.name} for team in teams]
+    return {"what": what, "title": WAITING[what], "count": len(teams), "teams": named}
+
+
+def waiting_checks_view(count: int, first: Sequence[str]) -> dict[str, Any]:
+    return {"what": "check", "title": WAITING["check"], "count": count, "volunteers": first}
 
 
 def item_view(item: ServiceItem) -> dict[str, Any]:

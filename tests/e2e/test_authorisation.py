@@ -82,6 +82,7 @@ PERSONS = "self staff leads team"
 MATRIX = {
     "POST /oauth/token": Row(f"{SIGNED_IN} {ANONYMOUS}"),
     "GET /v1/me": Row(SIGNED_IN),
+    "GET /v1/inbox": Row(SIGNED_IN),  # what it holds: test_inbox
     "GET /v1/sites": Row(SIGNED_IN),
     "GET /v1/sites/{code}": Row(SIGNED_IN),
     "GET /v1/sites/{code}/demand": Row("holder above admin", "resident leader member stranger"),

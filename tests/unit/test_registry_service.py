@@ -30,6 +30,7 @@ from services.contracts.registry import (
 )
 from services.registry.repository import (
     Accounts,
+    Directory,
     Log,
     Releases,
     Residents,
@@ -114,6 +115,7 @@ class FakeWork:
             "totals": Totals,
             "releases": Releases,
             "log": Log,
+            "directory": Directory,
         }
         for name, repository in named.items():
             setattr(self, name, type(repository.__name__, (InMemory, repository), {})(self))
