@@ -68,6 +68,11 @@ def _incident(people: dict[str, Client]) -> dict[str, Any]:
     placed = people["resident"].post("/v1/orders", {**wish, "description": "水管爆裂，屋里进水，请尽快来人清扫"})
     due = datetime.fromisoformat(placed["due_at"]).astimezone(CHINA)
     _say(f"the resident placed urgent order {placed['id']}; due at the {placed['tier']} by {due:%F %T}")
+    waiting = people["leader1"].get("/v1/inbox")["items"]
+    told = [f"{item['title']} {item['count']}（急 {item.get('urgent', 0)}）" for item in waiting if item["count"]]
+    _say(f"what waits for a leader: {'；'.join(told)}")
+    found = people["station"].get("/v1/volunteers?q=syl")["items"]
+    _say(f"the station looks for “syl”: {'、'.join(volunteer['name'] for volunteer in found)}")
     return _serve(people, f"/v1/orders/{placed['id']}", "关了总阀，屋里清扫干净了")
 
 
