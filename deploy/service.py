@@ -20,6 +20,7 @@ from pydantic import ValidationError  # noqa: E402
 
 from deploy.topology import PUBLISHERS, service_class, subscriptions  # noqa: E402
 from services.chassis.environment import describe  # noqa: E402
+from services.chassis.memory import keep_what_is_loaded  # noqa: E402
 from services.chassis.settings import settings  # noqa: E402
 from services.chassis.telemetry import configure_logging, logger  # noqa: E402
 
@@ -41,6 +42,7 @@ def run(service: Any, config: Callable[[], dict[str, Any]]) -> int:
     container = ServiceContainer(service, config())
     container.start()  # until here a signal ends the process at once: nothing runs that could be drained
     on_signal(lambda: eventlet.spawn_n(drain, container))
+    keep_what_is_loaded()
     logger().info("started", service=service.name, replica=configuration.replica)
     container.wait()
     return 0

@@ -10,6 +10,7 @@ from bench import city
 from bench.child import Parent
 from deploy.reference import demo, divisions
 from services.chassis.clock import now
+from services.chassis.memory import keep_what_is_loaded
 from services.chassis.process import declared_indexes
 from services.chassis.repository import to_document
 from services.chassis.settings import settings
@@ -42,6 +43,7 @@ def main() -> None:
         if order in ("teams", "elsewhere"):
             where = own if order == "teams" else others
             populate(database, where, parent.arguments[order], parent.arguments["members"])
+            keep_what_is_loaded()
             parent.tell("filled")
         else:
             parent.tell(place_orders(work, own, parent.arguments["count"]))

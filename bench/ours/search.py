@@ -8,9 +8,12 @@ from datetime import date, timedelta
 from functools import cache
 from typing import Any
 
+from pymongo import MongoClient
+
 from bench.child import Parent
 from bench.ours.matching import BULK, PARENTS, SKILLS
 from deploy.reference import divisions
+from services.chassis.memory import keep_what_is_loaded
 from services.chassis.personal import encrypt
 from services.chassis.process import declared_indexes
 from services.chassis.repository import to_document
@@ -33,12 +36,15 @@ REPOSITORIES = RegistryService.uow.repositories
 
 def main() -> None:
     parent = Parent()
-    database = connect(settings().mongo_uri, "registry")[settings().database("registry")]
+    name = settings().database("registry")
     parent.tell("ready")
     sys.stdin.readline()
-    fill(database, parent.arguments["people"])
-    for collection, index in declared_indexes(REPOSITORIES.values()):
-        database[collection].create_indexes([index])
+    with MongoClient[dict[str, Any]](settings().mongo_uri) as patient:  # an index over all of them takes minutes
+        fill(patient[name], parent.arguments["people"])
+        for collection, index in declared_indexes(REPOSITORIES.values()):
+            patient[name][collection].create_indexes([index])
+    database = connect(settings().mongo_uri, "registry")[name]
+    keep_what_is_loaded()
     parent.tell("filled")
     for _ in sys.stdin:
         parent.tell({what: searched(database, ask, parent.arguments["count"]) for what, ask in SEARCHES.items()})

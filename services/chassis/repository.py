@@ -141,6 +141,14 @@ class Repository(Generic[A]):
         tracked = {id: self._work.tracked(self.collection, id) for id in ids}
         return {id: t.aggregate for id, t in tracked.items() if t is not None}  # type: ignore[misc]
 
+    def read_many(self, ids: Iterable[str]) -> dict[str, A]:
+        """As ``find_many``, and cheaper: for what is only looked at. A change of these could not be saved."""
+        wanted = set(ids)
+        known: dict[str, Any] = {id: t.aggregate for id in wanted if (t := self._work.tracked(self.collection, id))}
+        missing, sealed = list(wanted - known.keys()), personal_fields(self.aggregate)
+        found = self._documents.find({"_id": {"$in": missing}}, INTERNAL) if missing else ()
+        return known | {d["_id"]: from_document(self.aggregate, _unseal(d, sealed)) for d in found}
+
     def select(self, query: Document, sort: list[tuple[str, int]] | None = None, limit: int = 0) -> list[A]:
         cursor = self._documents.find(query, INTERNAL, limit=limit)
         return [self._track(document) for document in (cursor.sort(sort) if sort else cursor)]

@@ -69,7 +69,7 @@ class Finder:
         """Those that are known; who is not is asked for once."""
         wanted = {member for team in teams for member in team.member_ids}
         if missing := wanted - self._volunteers.keys():
-            self._volunteers |= dict.fromkeys(missing) | self._uow.volunteers.find_many(missing)
+            self._volunteers |= dict.fromkeys(missing) | self._uow.volunteers.read_many(missing)
         return {id: known for id in wanted if (known := self._volunteers[id]) is not None}
 
     def _rules_of(self, county: str) -> RuleSet:

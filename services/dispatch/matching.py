@@ -287,16 +287,17 @@ def against(need: Need, person: Volunteer | None, is_busy: bool = False) -> list
     if person is None:
         unknown = {Why.UNKNOWN: need.is_demanding, Why.UNSKILLED: bool(need.skills), Why.BUSY: is_busy}
         return [why for why, holds in unknown.items() if holds]
-    hindrances = {
-        Why.SUSPENDED: person.suspended,
-        Why.MINOR: need.is_risky and person.age_band not in OF_AGE,
-        Why.UNQUALIFIED: not set(need.qualifications) <= person.qualified_on(need.day),
-        Why.UNINSURED: need.risk is Risk.HIGH and not person.is_insured(need.day),
-        Why.UNSKILLED: not set(need.skills) <= set(person.skills),
-        Why.ABSENT: person.is_absent(need.day),
-        Why.BUSY: is_busy,
-    }
-    return [why for why, holds in hindrances.items() if holds]
+    # Of the members of all teams of a place: what is not asked for must cost nothing.
+    hindrances = (
+        (Why.SUSPENDED, person.suspended),
+        (Why.MINOR, person.age_band not in OF_AGE and need.is_risky),
+        (Why.UNQUALIFIED, need.qualifications and not person.qualified_on(need.day).issuperset(need.qualifications)),
+        (Why.UNINSURED, need.risk is Risk.HIGH and not person.is_insured(need.day)),
+        (Why.UNSKILLED, need.skills and not set(person.skills).issuperset(need.skills)),
+        (Why.ABSENT, person.absences and person.is_absent(need.day)),
+        (Why.BUSY, is_busy),
+    )
+    return [why for why, holds in hindrances if holds]
 
 
 def against_members(need: Need, team: Team, known: Mapping[str, Volunteer], tasks: Iterable[Task] = ()) -> Persons:
