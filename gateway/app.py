@@ -19,7 +19,6 @@ from gateway.routes import identity, matching, orders, registry, series, teams, 
 from gateway.rpc import RpcClient
 from gateway.settings import settings
 from gateway.standing import Standings
-from services.chassis.memory import keep_what_is_loaded
 from services.contracts.errors import Forbidden, Malformed, MethodNotAllowed, NotFound, ServiceError
 from services.contracts.wording import invalid_fields
 
@@ -31,7 +30,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.rpc = RpcClient(settings().amqp_uri)
     app.state.standings = Standings(app.state.rpc)
     await app.state.rpc.start()
-    keep_what_is_loaded()
     yield
     await app.state.rpc.stop()
 
