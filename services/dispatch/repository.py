@@ -10,14 +10,14 @@ from services.chassis.repository import Document, Page, Repository
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import NotFound
 from services.dispatch.domain import UNKNOWN, Message, Order
-from services.dispatch.inbox import ASKING, Query
+from services.dispatch.inbox import ASKING, OF_A_TEAM, Query
 from services.dispatch.known import Item, Place, Resident, Team, Volunteer
 from services.dispatch.matching import RuleBook, Task
 from services.dispatch.series import UNKNOWN as UNKNOWN_SERIES
 from services.dispatch.series import Series
 
 NEWEST = ("_id", DESCENDING)
-RUNNING = ["accepted", "in_service"]
+RUNNING = list(OF_A_TEAM.values())
 
 
 class Orders(Repository[Order]):

@@ -5,6 +5,7 @@ changes nothing.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -281,6 +282,11 @@ def must_administer(actor: Actor) -> None:
     """Client systems have the role ``system`` too, but are not this system."""
     if not (actor.is_admin or (actor.id == SYSTEM.id and actor.has(Role.SYSTEM))):
         raise Forbidden("只有管理员可以这样做")
+
+
+def is_staff_over(actor: Actor, path: Collection[str]) -> bool:
+    """Whether the actor works at one of the sites of a path, or administers all."""
+    return actor.is_admin or (actor.has(Role.STAFF) and actor.site in path)
 
 
 def may_read_posts(actor: Actor) -> bool:

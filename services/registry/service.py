@@ -412,9 +412,10 @@ class RegistryService:
     def form_team(self, actor: Actor, command: FormTeam) -> dict[str, Any]:
         domain.must_administer(actor)
         members, known = self.uow.volunteers.find_many(command.member_ids), self.uow.teams.find(command.id)
-        team, formed = Team.form(command, self._chosen_site(command.site), members, known)
+        site = self._chosen_site(command.site)
+        team, formed = Team.form(command, site, members, known)
         self._bring(self.uow.teams, team, formed)
-        self._list_team(team, self._site(team.site))
+        self._list_team(team, site)
         return {"id": team.id}
 
     @command(PublishItem)
@@ -537,12 +538,14 @@ class RegistryService:
         return teams.part_in(actor, team, self._site(team.site).path)
 
     def _decide(self, what: str, actor: Actor, team_id: str, reason: str | None = None) -> dict[str, Any]:
+        """What changes whether the team is found."""
         team = self._team(actor, team_id, what)
-        return self._keep_team(actor, team, team.decide(what, actor, reason))
+        events = team.decide(what, actor, reason)
+        self._list_team(team, self._site(team.site))
+        return self._keep_team(actor, team, events)
 
     def _keep_team(self, actor: Actor, team: Team, events: Sequence[Event]) -> dict[str, Any]:
         self.uow.teams.save(team, *events)
-        self._list_team(team, self._site(team.site))
         return self._seen_team(actor, team)
 
     def _seen_team(self, actor: Actor, team: Team) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from services.chassis.messages import Event
-from services.contracts.actor import Actor, Role
+from services.contracts.actor import Actor
 from services.contracts.errors import Conflict, Forbidden, IllegalTransition, NotFound, ServiceError, invalid
 from services.contracts.privacy import Secret
 from services.contracts.registry import Category, FormTeam, ProposeTeam, TeamEvent, TeamFormed, TeamUpdated, Tier
-from services.registry.domain import Site
+from services.registry.domain import Site, is_staff_over
 
 UNKNOWN = "没有这支队伍"
 """The same of a team that is not there and of one that the caller may not know of."""
@@ -261,7 +261,7 @@ def part_in(actor: Actor, team: Team, path: Collection[str]) -> Part | None:
     """
     if actor.volunteer is not None and actor.volunteer == team.leader_id:
         return Part.LEADER
-    if actor.is_admin or (actor.has(Role.STAFF) and actor.site in path):
+    if is_staff_over(actor, path):
         return Part.STAFF
     if team.state in (TeamState.PROPOSED, TeamState.REFUSED):
         return None

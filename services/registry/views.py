@@ -88,9 +88,7 @@ def team_view(team: Team, part: Part, volunteer_id: str | None) -> dict[str, Any
     within = {"leader": team.leader_id, "member_ids": team.member_ids}
     file = {"outsiders": waiting, "reason": team.reason, "decided_by": team.decided_by}
     return {
-        **_team(team),
-        "site": team.site,
-        "tier": team.tier,
+        **listed_team_view(team),
         "state": team.state,
         "membership": team.state_of(volunteer_id) if volunteer_id else None,
         **_seen(within, part is not Part.OTHER),

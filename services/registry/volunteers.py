@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from services.chassis.messages import Event
-from services.contracts.actor import Actor, Role
+from services.contracts.actor import Actor
 from services.contracts.errors import Conflict, Forbidden, NotFound, invalid
 from services.contracts.privacy import Secret
 from services.contracts.registry import (
@@ -36,7 +36,7 @@ from services.contracts.registry import (
     text_version,
 )
 from services.registry import identity
-from services.registry.domain import Account, Site
+from services.registry.domain import Account, Site, is_staff_over
 from services.registry.teams import Team
 
 GUARDIAN_BELOW = 14
@@ -398,7 +398,7 @@ def sight_of(actor: Actor, volunteer: Volunteer, path: Collection[str], teams: I
     """``path`` is that of the volunteer's site, ``teams`` are those that the volunteer is in. None: not at all."""
     if volunteer.id == actor.volunteer or volunteer.account_id == actor.id:
         return Sight.SELF
-    if actor.is_admin or (actor.has(Role.STAFF) and actor.site in path):
+    if is_staff_over(actor, path):
         return Sight.STAFF
     shared = [team for team in teams if actor.volunteer in team.member_ids]
     if any(team.leader_id == actor.volunteer for team in shared):
@@ -429,7 +429,7 @@ ALLOWED: dict[str, Sequence[Sight]] = {
 
 def must_search(actor: Actor, path: Collection[str]) -> None:
     """``path`` is that of the place; raise ``Forbidden``."""
-    if not (actor.is_admin or (actor.has(Role.STAFF) and actor.site in path)):
+    if not is_staff_over(actor, path):
         raise Forbidden("只有本站（所、中心）和上级的工作人员可以查找这里的志愿者")
 
 
