@@ -191,7 +191,7 @@ class Stock(Side):
         """The same people and places, with the same indexes on what is asked for."""
         (item,) = [i for i in demo.items() if i.id == ITEM]
         sites = [s for s in divisions.sites() if s.tier is Tier.STATION]
-        teams = [t.model_dump(mode="json") for t in city.teams(self._villages)]
+        teams = [t.model_dump(mode="json") for t in city.teams(city.villages())]
         accounts = [a.model_dump(mode="json") for a in city.accounts(city.villages())]
         dispatch, registry = self.database("stock_dispatch"), self.database("stock_registry")
         places = [{"_id": s.code, "path": [s.code, s.code[:9], s.code[:6], "1308"]} for s in sites]
