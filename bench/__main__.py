@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 import traceback
 import warnings
@@ -21,6 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> int:
     warnings.filterwarnings("ignore", message=r"\s*Eventlet")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     options = parsed()
     settings = Settings(options.seconds or (15.0 if options.quick else 60.0), options.rounds, options.quick)
     started = machine()
