@@ -239,8 +239,8 @@ class Order:
     skills: list[str] = field(default_factory=list)
     qualifications: list[str] = field(default_factory=list)
     risk: Risk = Risk.LOW
-    pool: bool = False
-    """Whether it lies in the open pool of its seat, where any fitting team may claim it."""
+    pool_at: list[str] = field(default_factory=list)
+    """Sites whose fitting teams may claim it: it lies in the open pool of its seat."""
     wave_at: datetime | None = None
     """When it is offered to the next teams."""
     decisions: list[Decision] = field(default_factory=list)
@@ -276,8 +276,7 @@ class Order:
 
     def is_in_reach(self, team: Team) -> bool:
         """Whether the order lies, or lay until somebody took it, in a pool that the team claims from."""
-        near = self.pool and team.active and team.site in self.seat.sites
-        return near and self.category in team.categories
+        return team.active and team.site in self.pool_at and self.category in team.categories
 
     def need(self, now: datetime) -> Need:
         """A team is asked once; anew only while the order is unmet and the team has not answered."""
@@ -414,7 +413,7 @@ class Order:
         again = [o for o in self.offers if o.state is OfferState.LAPSED and o.tier is self.tier]
         for lapsed in again:
             lapsed.state = OfferState.OPEN
-        self._move(State.OFFERED if again or self.pool else State.PLACED, Holder("site", self.seat.site))
+        self._move(State.OFFERED if again or self.pool_at else State.PLACED, Holder("site", self.seat.site))
         self.due_at = self.tier_due_at
         if self.due_at is None and self.seconds_left is None:  # it had been given up before the team took it
             self._move(State.UNMET, self.holder)
@@ -538,7 +537,7 @@ class Order:
         due = deadlines.due(self.tier, self.category, self.urgent, self.seat.hours, now)
         self.tier_due_at = self.due_at = due
         self.deadline_table = deadlines.version
-        self.pool, self.wave_at = False, None
+        self.pool_at, self.wave_at = [], None
         self._await_nobody()
         self._move(State.PLACED, Holder("site", self.seat.site))
 
@@ -584,7 +583,7 @@ class Order:
         return [self._offer_to(chosen, SYSTEM.id, now)] if chosen else []
 
     def _put_into_pool(self, now: datetime) -> Event:
-        self.pool = True
+        self.pool_at = sorted(self.seat.sites)
         self._move(State.OFFERED, self.holder)
         self._note("offered", SYSTEM.id, now, "放入抢单池")
         return facts.OrderOffered(**self._where(), team_ids=[], pool=True)

@@ -39,6 +39,7 @@ OF_A_SITE = {
 }  # fmt: skip
 ASKING = [State.OFFERED, State.UNMET]
 """States in which an offer can be open."""
+IN_A_POOL: Query = {"pool_at.0": {"$exists": True}, "state": {"$in": ASKING}}
 OF_A_TEAM = {Matter.START: State.ACCEPTED, Matter.COMPLETE: State.IN_SERVICE}
 
 
@@ -55,13 +56,17 @@ def _matters(actor: Actor, led: list[Team]) -> Iterator[tuple[Matter, Query]]:
         ids = [team.id for team in led]
         offered = {"$elemMatch": {"team": {"$in": ids}, "state": OfferState.OPEN}}
         yield Matter.ACCEPT, {"offers": offered, "state": {"$in": ASKING}}
-        within = [{"holder.id": team.site, "category": {"$in": team.categories}} for team in led]
-        yield Matter.CLAIM, {"pool": True, "state": State.OFFERED, "$or": within}
+        yield Matter.CLAIM, {"$or": [claimable(team) for team in led]}
         for matter, state in OF_A_TEAM.items():
             yield matter, {"holder.id": {"$in": ids}, "state": state}
     if actor.has(Role.RESIDENT):
         yield Matter.REPLY, {"resident_id": actor.id, "asked_at": {"$type": "date"}}
         yield Matter.RATE, {"resident_id": actor.id, "state": State.COMPLETED}
+
+
+def claimable(team: Team) -> Query:
+    """What lies in a pool that the team may claim from, also as one that another site borrows."""
+    return {"pool_at": team.site, "category": {"$in": team.categories}, **IN_A_POOL}
 
 
 def matter(actor: Actor, teams: Iterable[Team], wanted: str) -> Query:

@@ -10,7 +10,7 @@ from services.chassis.repository import Document, Page, Repository
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import NotFound
 from services.dispatch.domain import UNKNOWN, Message, Order
-from services.dispatch.inbox import ASKING, OF_A_TEAM, Query
+from services.dispatch.inbox import ASKING, IN_A_POOL, OF_A_TEAM, Query, claimable
 from services.dispatch.known import Item, Place, Resident, Team, Volunteer
 from services.dispatch.matching import RuleBook, Task
 from services.dispatch.series import UNKNOWN as UNKNOWN_SERIES
@@ -32,7 +32,7 @@ class Orders(Repository[Order]):
         IndexModel([("placed_by", ASCENDING), NEWEST]),
         IndexModel([("offers.team", ASCENDING), NEWEST]),
         IndexModel([("wave_at", ASCENDING)], partialFilterExpression={"wave_at": {"$type": "date"}}),
-        IndexModel([("holder.id", ASCENDING), NEWEST], partialFilterExpression={"pool": True}),
+        IndexModel([("pool_at", ASCENDING), NEWEST], partialFilterExpression=IN_A_POOL),
         # What nobody has to do anything with any more is in none of these two.
         IndexModel(
             [("holder.id", ASCENDING), ("state", ASCENDING), NEWEST],
@@ -173,7 +173,7 @@ def _scope(actor: Actor, teams: Iterable[Team] = ()) -> list[dict[str, Any]]:
         scope.append({"path": actor.site})
     if own := list(teams):
         scope.append({"offers.team": {"$in": [team.id for team in own]}})
-        scope += [{"pool": True, "holder.id": t.site, "category": {"$in": t.categories}} for t in own if t.active]
+        scope += [claimable(team) for team in own if team.active]
     return scope
 
 

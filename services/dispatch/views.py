@@ -48,7 +48,7 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "evidence": order.evidence if clear else [],
         "rating": _rating(order, clear),
         "possible": order.possible,
-        "pool": order.pool,
+        "pool": bool(order.pool_at),
         "next_offer_at": order.wave_at,
         "needs": {"skills": order.skills, "qualifications": order.qualifications, "risk": order.risk},
     }

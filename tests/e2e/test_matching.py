@@ -113,6 +113,17 @@ def test_from_the_open_pool_a_team_of_the_place_claims(steps: Steps, system: Sys
         assert decisions(system, order, "station-county")[0]["mode"] == "pool"
 
 
+def test_a_borrowed_team_finds_and_claims_what_lies_in_the_pool_of_its_sister(steps: Steps, system: System) -> None:
+    leader = system.person("leader1")
+    with settings_of(system, AWAY, mode=OfferMode.POOL, sisters=[VILLAGE]):
+        order = steps.place("resident-county")
+        for found in ("/v1/orders?limit=200", "/v1/orders?waiting=claim&limit=200"):
+            assert order["id"] in [item["id"] for item in leader.read(found)["items"]]
+        taken = steps.accept(order, "leader1")
+        assert (taken["accepted_by"], asked(taken)) == (ZHIXIN, {ZHIXIN})
+        assert leader.read("/v1/inbox")["items"]
+
+
 def test_in_waves_the_next_team_is_asked_after_a_while(steps: Steps, system: System) -> None:
     center, path = system.person("center"), f"/v1/sites/{COUNTY}/matching-rules"
     center.do(path, {**EVERYBODY, "wave": {"size": 1, "minutes": 0.1}})

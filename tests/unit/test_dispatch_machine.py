@@ -282,7 +282,7 @@ class LifeOfAnOrder(RuleBasedStateMachine):
     @invariant()
     def it_waits_for_a_wave_or_in_a_pool_only_where_the_site_does_so(self) -> None:
         seat = self.order.seat
-        assert not self.order.pool or (seat.auto_offer and seat.mode is OfferMode.POOL)
+        assert not self.order.pool_at or (seat.auto_offer and seat.mode is OfferMode.POOL)
         if self.order.wave_at is not None:
             assert seat.auto_offer and seat.mode is OfferMode.WAVES
             assert self.order.state in (State.PLACED, State.OFFERED)

@@ -503,7 +503,7 @@ def test_from_the_pool_any_fitting_team_may_take_it_and_nobody_else() -> None:
     fitting, other = a_team(), a_team("other", categories=[Category.LAW])
     known = Known([fitting, other])
     order = a_waiting_order(known, OfferMode.POOL)
-    assert (order.state, order.pool, order.offers) == (State.OFFERED, True, [])
+    assert (order.state, order.pool_at, order.offers) == (State.OFFERED, [order.seat.site], [])
     with pytest.raises(Conflict):
         order.accept(leader_of(other), other, [], known, MORNING)
     foreign = a_team("foreign", site=SISTER)
@@ -531,7 +531,7 @@ def test_what_is_given_back_lies_in_the_pool_again_and_climbs_out_of_it() -> Non
     order.withdraw(leader_of(team), team, "队员生病", MORNING)
     assert (order.state, order.is_in_reach(next_team)) == (State.OFFERED, True)
     order.escalate(staff_of(VILLAGE), "没有空", NOBODY, DEADLINES, MORNING)
-    assert (order.pool, order.is_in_reach(next_team)) == (False, False)
+    assert (order.pool_at, order.is_in_reach(next_team)) == ([], False)
 
 
 def test_a_team_is_borrowed_where_the_site_has_none() -> None:
