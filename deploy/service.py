@@ -1,9 +1,11 @@
 """Entry of a service's process: ``python -m deploy.service dispatch``."""
 
 import os
+import sys
 import warnings
 
 os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")  # its own resolver costs 20 MB and clashes with pymongo's
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # structlog would load it: 4 MB for coloured tracebacks
 warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # known, docs/adr/0001
 
 import eventlet  # noqa: E402
@@ -11,7 +13,6 @@ import eventlet  # noqa: E402
 eventlet.monkey_patch()
 
 import signal  # noqa: E402
-import sys  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -20,7 +21,7 @@ from pydantic import ValidationError  # noqa: E402
 
 from deploy.topology import PUBLISHERS, service_class, subscriptions  # noqa: E402
 from services.chassis.environment import describe  # noqa: E402
-from services.chassis.memory import keep_what_is_loaded  # noqa: E402
+from services.chassis.memory import keep_what_is_loaded, share_one_arena  # noqa: E402
 from services.chassis.settings import settings  # noqa: E402
 from services.chassis.telemetry import configure_logging, logger  # noqa: E402
 
@@ -38,6 +39,7 @@ def run(service: Any, config: Callable[[], dict[str, Any]]) -> int:
     except ValidationError as error:
         print(f"cannot start {service.name}: {describe(error)}", file=sys.stderr)
         return 2
+    share_one_arena()
     configure_logging(service.name, configuration.log_level)
     container = ServiceContainer(service, config())
     container.start()  # until here a signal ends the process at once: nothing runs that could be drained
