@@ -39,11 +39,12 @@ def main() -> None:
     name = settings().database("registry")
     parent.tell("ready")
     sys.stdin.readline()
-    with MongoClient[dict[str, Any]](settings().mongo_uri) as patient:  # an index over all of them takes minutes
-        fill(patient[name], parent.arguments["people"])
-        for collection, index in declared_indexes(REPOSITORIES.values()):
-            patient[name][collection].create_indexes([index])
     database = connect(settings().mongo_uri, "registry")[name]
+    with MongoClient[dict[str, Any]](settings().mongo_uri) as patient:  # an index over all of them takes minutes
+        whole = patient.get_database(name, database.codec_options)
+        fill(whole, parent.arguments["people"])
+        for collection, index in declared_indexes(REPOSITORIES.values()):
+            whole[collection].create_indexes([index])
     keep_what_is_loaded()
     parent.tell("filled")
     for _ in sys.stdin:
