@@ -73,7 +73,19 @@ def _incident(people: dict[str, Client]) -> dict[str, Any]:
     _say(f"what waits for a leader: {'；'.join(told)}")
     found = people["station"].get("/v1/volunteers?q=syl")["items"]
     _say(f"the station looks for “syl”: {'、'.join(volunteer['name'] for volunteer in found)}")
-    return _serve(people, f"/v1/orders/{placed['id']}", "关了总阀，屋里清扫干净了")
+    closed = _serve(people, f"/v1/orders/{placed['id']}", "关了总阀，屋里清扫干净了", score=2, comment="来得晚了些")
+    _follow_up(people, closed)
+    return closed
+
+
+def _follow_up(people: dict[str, Client], order: dict[str, Any]) -> None:
+    """A low rating waits for staff until they have looked into it."""
+    staff = people[HANDS[order["tier"]][1]]
+    open_cases = staff.get("/v1/cases?state=open&kind=low_rating&limit=200")["items"]
+    (case,) = [case for case in open_cases if case["order"] == order["id"]]
+    _say(f"rated {order['rating']['score']}: {case['title']}（“{case['text']}”）")
+    settled = staff.post(f"/v1/cases/{case['id']}/settle", {"outcome": "已电话致歉，以后路上先打招呼"})
+    _say(f"the case is {settled['state']}: {settled['outcome']}")
 
 
 def _canteen(address: str, people: dict[str, Client]) -> None:
@@ -90,12 +102,14 @@ def _canteen(address: str, people: dict[str, Client]) -> None:
     _say(f"to print it: GET {path} with Accept: text/html")
 
 
-def _serve(people: dict[str, Client], path: str, summary: str) -> dict[str, Any]:
+def _serve(people: dict[str, Client], path: str, summary: str, score: int = 5, comment: str = "谢谢") -> dict[str, Any]:
     leader, staff, team = _accept(people, path)
     _say(f"accepted by {team['name']}")
+    start = datetime.now(CHINA) + timedelta(minutes=30)
+    leader.post(f"{path}/appoint", {"from": start.isoformat(), "to": (start + timedelta(hours=1)).isoformat()})
     leader.post(f"{path}/start", {})
     leader.post(f"{path}/complete", {"records": _records(people, team), "summary": summary})
-    people["resident"].post(f"{path}/rate", {"score": 5, "comment": "谢谢"})
+    people["resident"].post(f"{path}/rate", {"score": score, "comment": comment})
     closed = staff.post(f"{path}/close", {})
     _say(f"the order is {closed['state']}")
     return dict(closed)

@@ -6,9 +6,9 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from services.chassis.messages import Event
-from services.contracts import activities, dispatch, points, registry
+from services.contracts import activities, cases, dispatch, points, registry
 
-OWNERS = (registry, dispatch, activities, points)
+OWNERS = (registry, dispatch, cases, activities, points)
 
 
 @cache

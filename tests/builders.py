@@ -12,7 +12,7 @@ from services.dispatch.deadlines import WallTime
 from services.dispatch.domain import Message, Order, Seat, Segment, Side, State, Wish
 from services.dispatch.finder import default_rules, is_holiday
 from services.dispatch.known import Item, Place, Resident, Team, Volunteer
-from services.dispatch.matching import History, Match, Need, Persons, RuleSet, against_members, match
+from services.dispatch.matching import History, Match, Need, Persons, RuleSet, against_members, match, stays_away
 from services.points.domain import RATES, Account, Transfer
 
 CITY, COUNTY, TOWNSHIP, VILLAGE = "1308", "130802", "130802103", "130802103202"
@@ -58,6 +58,9 @@ class Known:
 
     def persons(self, need: Need, team: Team) -> Persons:
         return against_members(need, team, self.volunteers, self.history.tasks)
+
+    def stays_away(self, need: Need, team: Team) -> bool:
+        return stays_away(need, team, self.rules.no_shows)
 
 
 NOBODY = Known()

@@ -8,6 +8,9 @@ from pydantic import AfterValidator
 from gateway.calls import Call, caller
 from services.contracts.dispatch import (
     AcceptOrder,
+    AddNote,
+    AdvanceOrders,
+    AppointVisit,
     CancelOrder,
     CloseOrder,
     CompleteOrder,
@@ -18,6 +21,7 @@ from services.contracts.dispatch import (
     RateOrder,
     RejectOrder,
     ReopenOrder,
+    ReportNoShow,
     SendMessage,
     StartOrder,
     WithdrawOrder,
@@ -47,6 +51,12 @@ async def orders(
         "dispatch.orders", state=state, tier=tier, site=site, holder=holder, waiting=waiting, limit=limit,
         cursor=cursor,
     )  # fmt: skip
+
+
+@router.post("/batch")
+async def advance_orders(command: AdvanceOrders, call: Caller) -> Response:
+    """Offer, escalate or close up to 100 at once; the answer says of each whether it was done, or why not."""
+    return await call.command("dispatch.advance_orders", command)
 
 
 @router.get("/{order_id}")
@@ -137,3 +147,27 @@ async def send_message(order_id: OrderId, command: SendMessage, call: Caller) ->
 async def messages(order_id: OrderId, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
     """What was said, oldest first."""
     return await call.query("dispatch.messages", order_id=order_id, limit=limit, cursor=cursor)
+
+
+@router.post("/{order_id}/appoint")
+async def appoint(order_id: OrderId, command: AppointVisit, call: Caller) -> Response:
+    """When the team comes, set or changed by either side; the timeline shows each change."""
+    return await call.command("dispatch.appoint_visit", command, order_id=order_id)
+
+
+@router.post("/{order_id}/no-show")
+async def no_show(order_id: OrderId, command: ReportNoShow, call: Caller) -> Response:
+    """The team did not come at the agreed time: the order goes back with its deadline, and it is counted."""
+    return await call.command("dispatch.report_no_show", command, order_id=order_id)
+
+
+@router.post("/{order_id}/note")
+async def add_note(order_id: OrderId, command: AddNote, call: Caller) -> Response:
+    """Staff write down something for staff."""
+    return await call.command("dispatch.add_note", command, order_id=order_id)
+
+
+@router.get("/{order_id}/notes")
+async def notes(order_id: OrderId, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
+    """What staff wrote down, oldest first."""
+    return await call.query("dispatch.notes", order_id=order_id, limit=limit, cursor=cursor)

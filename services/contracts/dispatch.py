@@ -27,6 +27,14 @@ class Channel(StrEnum):
     LETTER = "letter"
 
 
+class Step(StrEnum):
+    """What staff may do to many orders at once."""
+
+    OFFER = "offer"
+    ESCALATE = "escalate"
+    CLOSE = "close"
+
+
 class Segment(BaseModel):
     """Who served from when to when; half-open, so touching segments do not overlap."""
 
@@ -124,6 +132,24 @@ class OrderMessaged(DispatchEvent):
     needs_reply: bool
     waiting: bool
     due_at: datetime | None
+
+
+class OrderAppointed(DispatchEvent):
+    """When the visit is to be; ``by``: ``resident``, ``site`` or ``team``."""
+
+    fact: ClassVar[str] = "order.appointed"
+
+    by: str
+    start: datetime
+    end: datetime
+
+
+class OrderMissed(DispatchEvent):
+    """The team that had accepted did not come; the order goes back (``order.withdrawn`` follows)."""
+
+    fact: ClassVar[str] = "order.missed"
+
+    team_id: str
 
 
 class OrderStarted(DispatchEvent):
@@ -245,6 +271,33 @@ class SendMessage(Command):
     """Only for staff: how the resident said to them what they write down here."""
 
 
+class AppointVisit(Command):
+    """When the team comes: agreed on, or changed."""
+
+    start: Time = Field(alias="from")
+    end: Time = Field(alias="to")
+
+
+class ReportNoShow(Command):
+    """The team did not come at the agreed time."""
+
+    reason: Reason
+
+
+class AddNote(Command):
+    """Of staff for staff."""
+
+    text: Text
+
+
+class AdvanceOrders(Command):
+    """The same step for many orders, each done or refused by itself. ``reason`` is asked for by ``escalate``."""
+
+    step: Step
+    orders: list[Identifier] = Field(min_length=1, max_length=100)
+    reason: Reason | None = None
+
+
 class StartOrder(Command):
     pass
 
@@ -336,6 +389,15 @@ class Wave(BaseModel):
     minutes: Annotated[float, Field(ge=0.1, le=1440)] = 30
 
 
+class NoShows(BaseModel):
+    """A team that stayed away ``limit`` times within ``days`` is not asked any more but by hand, with a reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=100, strict=True)] = 3
+    days: Annotated[int, Field(ge=1, le=365, strict=True)] = 90
+
+
 class PublishRules(Command):
     """A county's rules for whom to send. A team that a BLOCK rule names is out; one that an APPROVE rule names is
     offered the order by itself; the rest wait for a person's choice."""
@@ -346,3 +408,4 @@ class PublishRules(Command):
     approve: list[Rule] = Field(default_factory=list, max_length=50)
     weights: Weights = Weights()
     wave: Wave = Wave()
+    no_shows: NoShows = NoShows()

@@ -25,6 +25,7 @@ DEFAULT_SCORE = 5
 """What a silent resident is taken to have said; marked ``system``."""
 SHORTEST_SEGMENT = timedelta(minutes=1)  # domain, section 6
 CLOCK_TOLERANCE = timedelta(minutes=1)
+FURTHEST_VISIT = timedelta(days=366)
 NEEDS_REPLY = "等待居民回复"
 TEAM_GONE = "队伍已停止活动，自动退单"
 NO_SUCH_ITEM = "本村（社区）没有这项服务，可以点的服务见 GET /v1/service-items"
@@ -62,6 +63,8 @@ TRANSITIONS: dict[str, tuple[State, ...]] = {
     "close": (State.RATED,),
     "reopen": (State.RATED, State.CLOSED),
     "message": tuple(state for state in State if state not in FINAL),
+    "appoint": (*OPEN, State.ACCEPTED),
+    "no-show": (State.ACCEPTED,),
 }
 STATE_NAMES = {
     State.PLACED: "已点单", State.OFFERED: "已派单", State.ACCEPTED: "已接单", State.IN_SERVICE: "服务中",
@@ -76,6 +79,8 @@ class OfferState(StrEnum):
     DECLINED = "declined"
     LAPSED = "lapsed"
     WITHDRAWN = "withdrawn"
+    MISSED = "missed"
+    """The team that had accepted did not come."""
 
 
 @dataclass
@@ -144,6 +149,8 @@ class Wish:
     urgent: bool = False
     series: str | None = None
     """The series that it is an occurrence of."""
+    similar: list[str] = field(default_factory=list)
+    """Orders of the same person for the same within a day: pointed out, not merged (domain, section 4)."""
 
 
 class Clock(Protocol):
@@ -178,6 +185,10 @@ class Matcher(Protocol):
         """What stands against each member."""
         ...
 
+    def stays_away(self, need: Need, team: Team) -> bool:
+        """Whether the team was reported not to have come too often of late."""
+        ...
+
 
 class Side(StrEnum):
     """Who speaks in a message."""
@@ -203,6 +214,18 @@ class Message:
 
 
 @dataclass
+class Note:
+    """What staff write down about an order, for staff."""
+
+    id: str
+    order_id: str
+    by: str
+    text: Secret
+    at: datetime
+    version: int = 0
+
+
+@dataclass
 class Order:
     id: str
     site: str
@@ -222,8 +245,11 @@ class Order:
     resident_name: Secret | None = None
     preferred_from: datetime | None = None
     preferred_to: datetime | None = None
+    appointed_by: Side | None = None
+    """Who has set the time of the visit last, after the order was placed."""
     urgent: bool = False
     series: str | None = None
+    similar: list[str] = field(default_factory=list)
     cycle: int = 1
     reopens: str | None = None
     due_at: datetime | None = None
@@ -381,6 +407,7 @@ class Order:
         self._check("accept")
         if not team.active:
             raise Conflict("您的队伍已停止活动，不能接单", **self._situation())
+        self._must_come(team, matcher, now)
         claimed = self._claimable(team, matcher, now)
         offer = Offer(team.id, self.tier) if claimed else self._open_offer(team)
         strangers = set(volunteers) - set(team.member_ids)
@@ -409,7 +436,30 @@ class Order:
         """Back to the pool with the deadline that it had; the lapsed offers are open again."""
         self._check("withdraw")
         self._must_have_accepted(team)
-        self._release(OfferState.WITHDRAWN)
+        return self._go_back(OfferState.WITHDRAWN, actor, team.id, reason, now)
+
+    def miss(self, actor: Actor, reason: str, now: datetime) -> list[Event]:
+        """The team has not come: the order goes back as if the team had given it back."""
+        self._check("no-show")
+        if self.accepted_by is None or self.preferred_from is None or now < self.preferred_from:
+            raise Conflict("约定的时间还没有到；没有约定上门时间的，请先约定", **self._situation())
+        missed = facts.OrderMissed(**self._where(), team_id=self.accepted_by)
+        self._note("missed", actor.id, now, reason)
+        return [missed, *self._go_back(OfferState.MISSED, SYSTEM, self.accepted_by, "", now)]
+
+    def appoint(self, actor: Actor, side: Side, start: datetime, end: datetime, now: datetime) -> list[Event]:
+        """The time of the visit: either side sets it, the last word stands."""
+        self._check("appoint")
+        if end <= start:
+            raise invalid("to", "结束时间要晚于开始时间")
+        if not now <= start <= now + FURTHEST_VISIT:
+            raise invalid("from", "上门时间要在现在以后、一年以内")
+        self.preferred_from, self.preferred_to, self.appointed_by = start, end, side
+        self._note("appointed", actor.id, now, _in_words(start, end))
+        return [facts.OrderAppointed(**self._where(), by=side, start=start, end=end)]
+
+    def _go_back(self, left: OfferState, actor: Actor, team_id: str, reason: str, now: datetime) -> list[Event]:
+        self._release(left)
         again = [o for o in self.offers if o.state is OfferState.LAPSED and o.tier is self.tier]
         for lapsed in again:
             lapsed.state = OfferState.OPEN
@@ -420,7 +470,7 @@ class Order:
         elif self.seat.auto_offer and self.seat.mode is OfferMode.WAVES:
             self.wave_at = now
         self._note("withdrawn", actor.id, now, reason)
-        events: list[Event] = [facts.OrderWithdrawn(**self._where(), team_id=team.id, due_at=self.due_at)]
+        events: list[Event] = [facts.OrderWithdrawn(**self._where(), team_id=team_id, due_at=self.due_at)]
         if again:
             self._note("offered", SYSTEM.id, now)
             events.append(facts.OrderOffered(**self._where(), team_ids=[o.team for o in again]))
@@ -604,6 +654,12 @@ class Order:
         )  # fmt: skip
         self.decisions.append(decision)
 
+    def _must_come(self, team: Team, matcher: Matcher, now: datetime) -> None:
+        """A team that has stayed away too often takes only what a person offers it."""
+        by_hand = any(team.id in decision.chosen and decision.by != SYSTEM.id for decision in self.decisions)
+        if team.no_shows and not by_hand and matcher.stays_away(self.need(now), team):
+            raise Conflict("您的队伍近期多次接单后没有到场，暂停自行接单；请联系站里", **self._situation())
+
     def _claimable(self, team: Team, matcher: Matcher, now: datetime) -> Match | None:
         """The match of a team that claims the order from the pool; None: it takes an offer.
 
@@ -738,6 +794,13 @@ def _check_segments(segments: list[Segment], team: Team, placed_at: datetime, no
             raise invalid(f"{path}.from", "服务时间不能早于点单那一天")
         if any(_overlap(segment, other) for other in segments[:number]):
             raise invalid(path, "同一位志愿者的时间有重叠")
+
+
+def _in_words(start: datetime, end: datetime) -> str:
+    """In Chinese time."""
+    first, last = start.astimezone(CHINA), end.astimezone(CHINA)
+    day = "" if first.date() == last.date() else f"{last:%m月%d日} "
+    return f"{first:%m月%d日 %H:%M}–{day}{last:%H:%M}"
 
 
 def _overlap(one: Segment, other: Segment) -> bool:

@@ -22,6 +22,7 @@ from services.dispatch.matching import (
     against_members,
     distance,
     match,
+    stays_away,
 )
 
 DEFAULT = Path(__file__).parent / "matching.json"
@@ -56,6 +57,9 @@ class Finder:
 
     def persons(self, need: Need, team: Team) -> Persons:
         return against_members(need, team, self._members([team]))
+
+    def stays_away(self, need: Need, team: Team) -> bool:
+        return stays_away(need, team, self._rules_of(need.county).no_shows)
 
     def _load(self, sites: Iterable[str]) -> list[Team]:
         wanted = set(sites)

@@ -1,7 +1,7 @@
 """What dispatch knows of the registry's facts. ``applied`` is the sequence of the fact it comes from."""
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, timedelta
 
 from services.contracts.registry import (
     Absence,
@@ -14,6 +14,8 @@ from services.contracts.registry import (
     TargetGroup,
     Tier,
 )
+
+REMEMBERED = timedelta(days=365)
 
 
 @dataclass
@@ -28,7 +30,12 @@ class Team:
     member_ids: list[str]
     active: bool
     applied: int
+    no_shows: list[datetime] = field(default_factory=list)
+    """When it was reported not to have come: of the last year, known here only."""
     version: int = 0
+
+    def miss(self, now: datetime) -> None:
+        self.no_shows = [*(time for time in self.no_shows if time > now - REMEMBERED), now]
 
 
 @dataclass

@@ -12,7 +12,7 @@ from enum import StrEnum
 from hashlib import blake2b
 
 from services.contracts.actor import Actor
-from services.contracts.dispatch import Condition, PublishRules, Rule, Wave, Weights
+from services.contracts.dispatch import Condition, NoShows, PublishRules, Rule, Wave, Weights
 from services.contracts.errors import invalid
 from services.contracts.registry import AgeBand, Category, OfferMode, Risk, TargetGroup, Tier
 from services.contracts.zone import CHINA
@@ -45,6 +45,7 @@ class Why(StrEnum):
     DECLINED = "declined"
     ASKED = "asked"
     OTHER_CATEGORY = "other_category"
+    STAYS_AWAY = "stays_away"
     NOBODY = "nobody"
 
 
@@ -59,7 +60,7 @@ WORDS: Mapping[str, str] = {
     Why.UNINSURED: "没有有效的保险", Why.UNKNOWN: "还没有收到队员的资料", Why.UNSKILLED: "不具备所需技能",
     Why.ABSENT: "当天请假", Why.BUSY: "这个时间已有安排",
     Why.INACTIVE: "队伍已停止活动", Why.DECLINED: "这支队伍已谢绝这一单", Why.ASKED: "这支队伍已经派过这一单",
-    Why.OTHER_CATEGORY: "队伍不做这类服务", Why.NOBODY: "队里没有合适的队员",
+    Why.OTHER_CATEGORY: "队伍不做这类服务", Why.STAYS_AWAY: "近期多次接单后没有到场", Why.NOBODY: "队里没有合适的队员",
 }  # fmt: skip
 
 
@@ -86,10 +87,11 @@ class RuleSet:
     approve: list[Rule]
     weights: Weights
     wave: Wave
+    no_shows: NoShows = field(default_factory=NoShows)
 
     @classmethod
     def of(cls, given: PublishRules, version: str, valid_from: datetime, by: str) -> "RuleSet":
-        return cls(version, valid_from, by, given.block, given.approve, given.weights, given.wave)
+        return cls(version, valid_from, by, given.block, given.approve, given.weights, given.wave, given.no_shows)
 
     @property
     def words(self) -> dict[str, str]:
@@ -322,7 +324,7 @@ def _judge(
     persons = against_members(need, team, known, history.tasks)
     fit = [id for id, hindrances in persons.items() if not hindrances]
     candidate = Candidate(
-        team.id, Verdict.BLOCKED, _against_team(need, team, fit), fit=len(fit), distance=distance,
+        team.id, Verdict.BLOCKED, _against_team(need, team, fit, rules.no_shows), fit=len(fit), distance=distance,
         members=dict(Counter(why for hindrances in persons.values() for why in hindrances)),
     )  # fmt: skip
     load = sum(task.team == team.id for task in history.tasks)
@@ -343,12 +345,19 @@ def _judge(
     return candidate
 
 
-def _against_team(need: Need, team: Team, fit: Sequence[str]) -> list[str]:
+def stays_away(need: Need, team: Team, allowed: NoShows) -> bool:
+    """Whether the team did not come too often, counted back from the day of the visit."""
+    since = need.day - timedelta(days=allowed.days)
+    return sum(time.astimezone(CHINA).date() >= since for time in team.no_shows) >= allowed.limit
+
+
+def _against_team(need: Need, team: Team, fit: Sequence[str], allowed: NoShows) -> list[str]:
     hindrances = {
         Why.INACTIVE: not team.active,
         Why.DECLINED: team.id in need.declined,
         Why.ASKED: team.id in need.asked and team.id not in need.declined,
         Why.OTHER_CATEGORY: need.category not in team.categories,
+        Why.STAYS_AWAY: team.no_shows and stays_away(need, team, allowed),
         Why.NOBODY: not fit,
     }
     return [why for why, holds in hindrances.items() if holds]

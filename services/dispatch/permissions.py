@@ -53,7 +53,7 @@ def may_listen(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
 
 
 def side_of(actor: Actor, order: Order, teams: Iterable[Team], heard: bool) -> Side:
-    """Who speaks when the actor writes a message; ``heard``: what the resident has said to the actor.
+    """Whose word it is when the actor writes a message or sets a time; ``heard``: what the resident has told the actor.
 
     Raise ``NotFound`` to who may not know of the order, ``Forbidden`` to who has no part in the conversation.
     """
@@ -69,7 +69,7 @@ def side_of(actor: Actor, order: Order, teams: Iterable[Team], heard: bool) -> S
         return Side.TEAM
     elif is_holding_staff(actor, order):
         return Side.SITE
-    raise Forbidden("只有居民、当前的站（所、中心）和接单队伍的队长可以在这里留言")
+    raise Forbidden("只有居民、当前的站（所、中心）和接单队伍的队长可以这样操作")
 
 
 def permit_series(actor: Actor, series: Series, changes: bool) -> None:
@@ -96,6 +96,10 @@ ALLOWED: dict[str, Callable[[Actor, Order], bool]] = {
     "reject": is_holding_staff,
     "close": is_holding_staff,
     "rate": is_requester,
+    "complain": is_requester,
+    "no-show": lambda actor, order: is_requester(actor, order) or is_holding_staff(actor, order),
+    "note": lambda actor, order: is_staff_above(actor, order.path),
+    "read_notes": lambda actor, order: actor.is_admin or is_staff_above(actor, order.path),
     "cancel": lambda actor, order: is_requester(actor, order) or is_holding_staff(actor, order),
     "reopen": lambda actor, order: is_requester(actor, order) or is_staff_above(actor, order.path),
 }

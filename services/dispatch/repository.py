@@ -5,11 +5,14 @@ from datetime import datetime
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
+from ulid import ULID
 
 from services.chassis.repository import Document, Page, Repository
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import NotFound
-from services.dispatch.domain import UNKNOWN, Message, Order
+from services.dispatch.cases import UNKNOWN as UNKNOWN_CASE
+from services.dispatch.cases import Case
+from services.dispatch.domain import UNKNOWN, Message, Note, Order
 from services.dispatch.inbox import ASKING, IN_A_POOL, OF_A_TEAM, Query, claimable
 from services.dispatch.known import Item, Place, Resident, Team, Volunteer
 from services.dispatch.matching import RuleBook, Task
@@ -18,6 +21,7 @@ from services.dispatch.series import Series
 
 NEWEST = ("_id", DESCENDING)
 RUNNING = list(OF_A_TEAM.values())
+MOST_SIMILAR = 5
 
 
 class Orders(Repository[Order]):
@@ -87,6 +91,14 @@ class Orders(Repository[Order]):
         """Unmet demand that the team might serve and was not asked for, oldest first."""
         query = {"path": team.site, "state": "unmet", "category": {"$in": team.categories}}
         return self.select({**query, "offers.team": {"$ne": team.id}}, [("_id", ASCENDING)], limit)
+
+    def similar(self, resident: str, item: str, since: datetime) -> list[str]:
+        """Ids, newest first; an order of a series is none: it comes again on purpose."""
+        query = {
+            "resident_id": resident, "_id": {"$gte": str(ULID.from_datetime(since))}, "item_id": item,
+            "state": {"$nin": ["cancelled", "rejected"]}, "series": None,
+        }  # fmt: skip
+        return [found["_id"] for found in self._documents.find(query, {"_id": 1}, sort=[NEWEST], limit=MOST_SIMILAR)]
 
     def waiting(self, matters: Mapping[str, Query]) -> dict[str, Document]:
         """How many orders each of the queries finds, how many of them are urgent, and the first deadline."""
@@ -189,6 +201,43 @@ class Messages(Repository[Message]):
     def of(self, order_id: str, limit: int, cursor: str | None) -> Page[Message]:
         """Oldest first."""
         return self.page({"order_id": order_id}, limit, cursor, newest_first=False)
+
+
+class Notes(Repository[Note]):
+    collection = "notes"
+    aggregate = Note
+    indexes = (IndexModel([("order_id", ASCENDING), ("_id", ASCENDING)]),)
+
+    def of(self, order_id: str, limit: int, cursor: str | None) -> Page[Note]:
+        """Oldest first."""
+        return self.page({"order_id": order_id}, limit, cursor, newest_first=False)
+
+
+class Cases(Repository[Case]):
+    collection = "cases"
+    aggregate = Case
+    publishes = True
+    indexes = (
+        IndexModel([("path", ASCENDING), ("is_open", ASCENDING), NEWEST]),
+        IndexModel([("opened_by", ASCENDING), NEWEST]),
+        IndexModel([("site", ASCENDING)], partialFilterExpression={"is_open": True}),
+    )
+
+    def get(self, id: str) -> Case:
+        found = self.find(id)
+        if found is None:
+            raise NotFound(UNKNOWN_CASE)
+        return found
+
+    def visible(self, actor: Actor, wanted: dict[str, Any], limit: int, cursor: str | None) -> Page[Case]:
+        """What the actor may read; ``wanted`` narrows it."""
+        scope: list[dict[str, Any]] = [] if actor.is_admin else [{"opened_by": actor.id}]
+        if scope and actor.has(Role.STAFF):
+            scope.append({"path": actor.site})
+        return self.page(_within(scope, wanted), limit, cursor)
+
+    def waiting_at(self, site: str) -> int:
+        return self._documents.count_documents({"site": site, "is_open": True})
 
 
 class Teams(Repository[Team]):

@@ -6,6 +6,7 @@ from typing import Any
 from ulid import ULID
 
 from services.chassis.clock import now
+from services.chassis.messages import Event
 from services.chassis.process import UnitOfWork
 from services.chassis.repository import slice_page
 from services.chassis.rpc import command, query
@@ -13,9 +14,13 @@ from services.chassis.settings import settings
 from services.chassis.subscriber import subscribe
 from services.chassis.telemetry import DUE_OLDEST, logger
 from services.chassis.timer import every
-from services.contracts.actor import SYSTEM, Actor
+from services.contracts.actor import SYSTEM, Actor, Role
+from services.contracts.cases import Complain, SettleCase
 from services.contracts.dispatch import (
     AcceptOrder,
+    AddNote,
+    AdvanceOrders,
+    AppointVisit,
     CancelOrder,
     CloseOrder,
     CompleteOrder,
@@ -27,8 +32,10 @@ from services.contracts.dispatch import (
     RateOrder,
     RejectOrder,
     ReopenOrder,
+    ReportNoShow,
     SendMessage,
     StartOrder,
+    Step,
     WithdrawOrder,
 )
 from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound, ServiceError, invalid
@@ -48,15 +55,18 @@ from services.contracts.series import EndSeries, MoveOccurrence, SkipOccurrence,
 from services.contracts.wording import DAY
 from services.contracts.zone import CHINA
 from services.dispatch import domain, inbox, known, permissions
+from services.dispatch.cases import LOW_SCORE, Case
 from services.dispatch.deadlines import table
-from services.dispatch.domain import Message, Order, Segment, Side, Wish
+from services.dispatch.domain import Message, Note, Order, Segment, Side, Wish
 from services.dispatch.finder import Finder, default_rules, rules_in_force
 from services.dispatch.known import Place, Team
 from services.dispatch.matching import RuleBook
 from services.dispatch.repository import (
     AllSeries,
+    Cases,
     Items,
     Messages,
+    Notes,
     Orders,
     Places,
     Residents,
@@ -66,13 +76,16 @@ from services.dispatch.repository import (
 )
 from services.dispatch.series import ENDED, MOST_RUNNING, MOVED, Series, call_off
 from services.dispatch.views import (
+    case_view,
     day_view,
     decision_view,
     message_view,
+    note_view,
     order_view,
     rules_view,
     series_view,
     timeline_view,
+    waiting_cases_view,
     waiting_view,
 )
 
@@ -84,6 +97,7 @@ DUE_AT_ONCE = 250
 SERIES_AT_ONCE = 50
 SERIES_DEADLINE = 3.0
 """Seconds for one series whose occurrences become orders."""
+SIMILAR_WITHIN = timedelta(days=1)
 MOST_OF_A_DAY = 1000
 """Lines of a day's list."""
 
@@ -96,7 +110,7 @@ class DispatchService:
     name = "dispatch"
 
     uow = UnitOfWork(
-        orders=Orders, messages=Messages, rules=Rules, series=AllSeries,
+        orders=Orders, messages=Messages, notes=Notes, cases=Cases, rules=Rules, series=AllSeries,
         teams=Teams, places=Places, items=Items, residents=Residents, volunteers=Volunteers,
     )  # fmt: skip
 
@@ -105,9 +119,9 @@ class DispatchService:
     @command(PlaceOrder)
     def place_order(self, actor: Actor, command: PlaceOrder) -> dict[str, Any]:
         place, item, chain = self._orderable(actor, command)
-        order, events = Order.place(
-            str(ULID()), item, place, chain, _wish(actor, command), self._finder(), _deadlines(), now()
-        )
+        wish, time = _wish(actor, command), now()
+        wish.similar = self.uow.orders.similar(wish.resident_id, item.id, time - SIMILAR_WITHIN)
+        order, events = Order.place(str(ULID()), item, place, chain, wish, self._finder(), _deadlines(), time)
         self.uow.orders.add(order, *events)
         return order_view(order, actor)
 
@@ -181,6 +195,9 @@ class DispatchService:
         order, own = self._permitted("rate", actor, order_id)
         events = order.rate(actor, command.score, command.comment, now())
         self.uow.orders.save(order, *events)
+        if command.score <= LOW_SCORE:
+            case, opened = Case.after_rating(order, now())
+            self.uow.cases.add(case, *opened)
         return order_view(order, actor, own)
 
     @command(CloseOrder)
@@ -211,6 +228,62 @@ class DispatchService:
         self.uow.messages.add(message)
         self.uow.orders.save(order, *order.message(message, _deadlines(), message.sent_at))
         return order_view(order, actor, own)
+
+    @command(AppointVisit)
+    def appoint_visit(self, actor: Actor, order_id: str, command: AppointVisit) -> dict[str, Any]:
+        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        side = permissions.side_of(actor, order, own, heard=False)
+        self.uow.orders.save(order, *order.appoint(actor, side, command.start, command.end, now()))
+        return order_view(order, actor, own)
+
+    @command(ReportNoShow)
+    def report_no_show(self, actor: Actor, order_id: str, command: ReportNoShow) -> dict[str, Any]:
+        order, own = self._permitted("no-show", actor, order_id)
+        missed = order.accepted_by
+        self.uow.orders.save(order, *order.miss(actor, command.reason, now()))
+        if missed and (team := self.uow.teams.find(missed)):
+            team.miss(now())
+            self.uow.teams.save(team)
+        return order_view(order, actor, own)
+
+    @command(AdvanceOrders)
+    def advance_orders(self, actor: Actor, command: AdvanceOrders) -> dict[str, Any]:
+        """One transaction for what can be done; of the rest it is told why not, each by itself."""
+        if command.step is Step.ESCALATE and command.reason is None:
+            raise invalid("reason", "上报要填写原因")
+        self.uow.orders.find_many(command.orders)
+        own, finder, items = self.uow.teams.of(actor), self._finder(), []
+        for order_id in dict.fromkeys(command.orders):
+            try:
+                order = self.uow.orders.get(order_id)
+                permissions.permit(command.step, actor, order, own)
+                events = self._step(actor, order, command, finder)
+            except (NotFound, Forbidden, Conflict) as refused:
+                items.append({"order": order_id, "done": False, "problem": refused.problem()})
+            else:
+                self.uow.orders.save(order, *events)
+                items.append({"order": order_id, "done": True, "state": order.state, "tier": order.tier})
+        return {"done": sum(item["done"] for item in items), "items": items}
+
+    @command(AddNote)
+    def add_note(self, actor: Actor, order_id: str, command: AddNote) -> dict[str, Any]:
+        order, _ = self._permitted("note", actor, order_id)
+        note = Note(str(ULID()), order.id, actor.id, command.text, now())
+        self.uow.notes.add(note)
+        return note_view(note)
+
+    @command(Complain)
+    def complain(self, actor: Actor, order_id: str, command: Complain) -> dict[str, Any]:
+        order, _ = self._permitted("complain", actor, order_id)
+        case, events = Case.complain(str(ULID()), order, command.about, actor, command.text, now())
+        self.uow.cases.add(case, *events)
+        return case_view(case)
+
+    @command(SettleCase)
+    def settle_case(self, actor: Actor, case_id: str, command: SettleCase) -> dict[str, Any]:
+        case = self._case(actor, case_id)
+        self.uow.cases.save(case, *case.settle(actor, command.outcome, now()))
+        return case_view(case)
 
     @command(PublishRules)
     def publish_rules(self, actor: Actor, code: str, command: PublishRules) -> dict[str, Any]:
@@ -308,6 +381,28 @@ class DispatchService:
         return {"items": [message_view(message) for message in page.items], "next": page.next}
 
     @query
+    def notes(self, actor: Actor, order_id: str, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
+        order, _ = self._permitted("read_notes", actor, order_id)
+        page = self.uow.notes.of(order.id, limit, cursor)
+        return {"items": [note_view(note) for note in page.items], "next": page.next}
+
+    @query
+    def cases(
+        self, actor: Actor, state: str | None = None, kind: str | None = None, limit: int = 50,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Newest first."""
+        if state not in (None, "open", "settled"):
+            raise invalid("state", "可以填：open、settled")
+        wanted = {**({"is_open": state == "open"} if state else {}), **({"kind": kind} if kind else {})}
+        page = self.uow.cases.visible(actor, wanted, limit, cursor)
+        return {"items": [case_view(case) for case in page.items], "next": page.next}
+
+    @query
+    def case(self, actor: Actor, case_id: str) -> dict[str, Any]:
+        return case_view(self._case(actor, case_id))
+
+    @query
     def orders(
         self, actor: Actor, state: str | None = None, tier: str | None = None, site: str | None = None,
         holder: str | None = None, waiting: str | None = None, limit: int = 50, cursor: str | None = None,
@@ -326,7 +421,10 @@ class DispatchService:
         """What waits for the actor, by what is to be done; also where nothing does."""
         matters = inbox.matters(actor, self.uow.teams.of(actor))
         found = self.uow.orders.waiting(matters)
-        return {"items": [waiting_view(matter, found.get(matter, {})) for matter in matters]}
+        items = [waiting_view(matter, found.get(matter, {})) for matter in matters]
+        if actor.has(Role.STAFF):
+            items.append(waiting_cases_view(self.uow.cases.waiting_at(actor.site)))
+        return {"items": items}
 
     @query
     def demand(self, actor: Actor, code: str) -> dict[str, Any]:
@@ -490,6 +588,18 @@ class DispatchService:
             if events := call_off(order, actor, reason, now()):
                 self.uow.orders.save(order, *events)
 
+    def _step(self, actor: Actor, order: Order, command: AdvanceOrders, finder: Finder) -> list[Event]:
+        if command.step is Step.OFFER:
+            return order.offer(actor, None, command.reason, finder, now())
+        if command.step is Step.ESCALATE:
+            return order.escalate(actor, command.reason or "", finder, _deadlines(), now())
+        return order.close(actor, now())
+
+    def _case(self, actor: Actor, case_id: str) -> Case:
+        case: Case = self.uow.cases.get(case_id)
+        case.must_be_seen_by(actor)
+        return case
+
     def _finder(self) -> Finder:
         return Finder(self.uow, now())
 
@@ -500,6 +610,8 @@ class DispatchService:
             event.team_id, event.site, event.tier, event.categories, event.leader_id, event.member_ids,
             event.active, sequence,
         )  # fmt: skip
+        if old := self.uow.teams.find(team.id):
+            team.no_shows = old.no_shows
         if not self._learn(self.uow.teams, team):
             return
         self._offer_unmet(team)

@@ -6,7 +6,9 @@ from typing import Any
 
 from services.contracts.actor import Actor
 from services.contracts.privacy import mask, mask_name
-from services.dispatch.domain import Entry, Message, Order
+from services.dispatch.cases import TITLES as CASE_TITLES
+from services.dispatch.cases import Case
+from services.dispatch.domain import Entry, Message, Note, Order
 from services.dispatch.inbox import TITLES, Matter
 from services.dispatch.known import Team
 from services.dispatch.matching import Candidate, Decision, RuleSet, in_words
@@ -41,6 +43,8 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "address": order.address if clear else None,
         "resident": {"id": order.resident_id, "name": order.resident_name} if clear else None,
         "preferred": _preferred(order),
+        "appointed_by": order.appointed_by,
+        "similar": order.similar if clear else [],
         "placed_at": order.placed_at,
         "volunteers": order.volunteers,
         "records": [{"volunteer": s.volunteer_id, "from": s.start, "to": s.end} for s in order.segments],
@@ -147,6 +151,32 @@ def message_view(message: Message) -> dict[str, Any]:
     }
 
 
+def note_view(note: Note) -> dict[str, Any]:
+    return {"id": note.id, "by": note.by, "text": note.text, "time": note.at}
+
+
+def case_view(case: Case) -> dict[str, Any]:
+    return {
+        "id": case.id,
+        "order": case.order_id,
+        "kind": case.kind,
+        "title": CASE_TITLES[case.kind],
+        "state": "open" if case.is_open else "settled",
+        "site": case.site,
+        "team": case.team_id,
+        "text": case.text,
+        "opened_by": case.opened_by,
+        "opened_at": case.opened_at,
+        "settled_by": case.settled_by,
+        "settled_at": case.settled_at,
+        "outcome": case.outcome,
+    }
+
+
+def waiting_cases_view(count: int) -> dict[str, Any]:
+    return {"what": "follow_up", "title": "低分和投诉，待回访", "count": count, "cases": "/v1/cases?state=open"}
+
+
 def timeline_view(entry: Entry) -> dict[str, Any]:
     return {"time": entry.time, "event": entry.event, "actor": entry.actor, "tier": entry.tier, "note": entry.note}
 
@@ -202,4 +232,5 @@ def rules_view(rules: RuleSet) -> dict[str, Any]:
         "approve": [rule.model_dump(exclude_defaults=True) for rule in rules.approve],
         "weights": rules.weights.model_dump(),
         "wave": rules.wave.model_dump(),
+        "no_shows": rules.no_shows.model_dump(),
     }

@@ -19,7 +19,8 @@ from tests.contract.schemas import SAMPLES
 EVENTS, COMMANDS, GOLDEN = schemas.events(), schemas.commands(), schemas.golden()
 FACTS = {
     "order": "placed offered accepted declined withdrawn escalated started completed rated closed cancelled rejected "
-    "reopened unmet alerted messaged",
+    "reopened unmet alerted messaged appointed missed",
+    "case": "opened settled",
     "hours": "recorded effective reversed",
     "points": "deposited reversed",
     "volunteer": "registered updated",

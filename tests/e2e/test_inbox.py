@@ -102,7 +102,7 @@ def test_an_order_of_the_pool_can_be_claimed(steps: Steps, system: System) -> No
     ("who", "matters"),
     [
         ("resident", OF_A_RESIDENT),
-        ("station", [*OF_STAFF, "approve", "check"]),
+        ("station", [*OF_STAFF, "follow_up", "approve", "check"]),
         ("leader1", [*OF_A_LEADER, "admit", "join"]),
         ("volunteer1", ["admit", "join"]),
         ("municipal", []),

@@ -31,6 +31,9 @@ CANARIES = {
     "summary": "金丝雀的水管修好了",
     "comment": "金丝雀很满意",
     "message": "金丝雀问您几点在家",
+    "note": "金丝雀耳背，请大声些",
+    "complaint": "金丝雀说收了二十元",
+    "outcome": "金丝雀的钱已经退回",
     "series' address": "金丝雀大街九十九号",
     "series' description": "金丝雀每天要一份饭",
     "series' end": "金丝雀搬到女儿家了",
@@ -39,7 +42,15 @@ CANARIES = {
     "real name": "金丝雀的姓名与身份证号不符",
     "team": "金丝雀的队伍并入别队",
 }
-STORED = ("registry.volunteers", "registry.volunteer_log", "registry.teams", "dispatch.orders", "dispatch.series")
+STORED = (
+    "registry.volunteers",
+    "registry.volunteer_log",
+    "registry.teams",
+    "dispatch.orders",
+    "dispatch.series",
+    "dispatch.cases",
+    "dispatch.notes",
+)
 WORDS = {
     "wish of the tests": WISH["description"],
     "address": test_authorisation.ADDRESS,
@@ -70,14 +81,19 @@ def _life(steps: Steps) -> None:
     moves = (
         (leader, "accept", {"team": TEAMS["leader1"]}),
         (leader, "message", {"text": CANARIES["message"], "needs_reply": True}),
+        (steps.system.person("station"), "note", {"text": CANARIES["note"]}),
         (leader, "start", {}),
         (leader, "complete", {"records": [record], "summary": CANARIES["summary"]}),
         (resident, "rate", {"score": 5, "comment": CANARIES["comment"]}),
+        (resident, "complain", {"about": "quality", "text": CANARIES["complaint"]}),
         (steps.system.person("station"), "close", {}),
         (resident, "reopen", {"reason": f"请打 {phone}"}),
     )
     for who, move, body in moves:
         who.post(f"{path}/{move}", body, f"canary-{move}").raise_for_status()
+    station = steps.system.person("station")
+    (case,) = [c for c in station.read("/v1/cases?state=open&limit=200")["items"] if c["order"] == order["id"]]
+    station.post(f"/v1/cases/{case['id']}/settle", {"outcome": CANARIES["outcome"]}, "canary-settle").raise_for_status()
     wrong = {"name": CANARIES["name"], "id_number": CANARIES["id number"], "phone": "x"}
     assert steps.system.person("resident2").post("/v1/volunteers", wrong).status_code == 422
     _vouch(steps)

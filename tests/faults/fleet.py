@@ -36,6 +36,7 @@ OUTBOXES = (
     ("registry", "volunteers"),
     ("registry", "teams"),
     ("dispatch", "orders"),
+    ("dispatch", "cases"),
     ("activities", "timesheets"),
     ("points", "accounts"),
 )
@@ -170,6 +171,10 @@ class Fleet(System):
                 calls = [Call(method, {"actor": ACTOR, "command": c.model_dump(mode="json")}) for c in commands]
                 registry.call_all(calls, ANSWER)
         wanted = len(villages) * city.TEAMS
+        center = f"/v1/sites/{city.COUNTY}/matching-rules"  # whoever misses a visit on purpose is asked again
+        self.person("admin").do(
+            center, {"approve": [{"name": "fits", "title": "符合条件"}], "no_shows": {"limit": 100, "days": 1}}
+        )
         self.until(
             lambda: self.database("dispatch")["teams"].count_documents({"_id": {"$regex": "^bench-"}}) >= wanted,
             what="the teams",

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from services.activities.domain import record_id
+from services.dispatch.cases import LOW_RATING, LOW_SCORE
 from services.dispatch.deadlines import DEMO, REST
 from services.dispatch.domain import State
 from services.points.verify import verify
@@ -29,14 +30,15 @@ EARLY = timedelta(milliseconds=50)
 FACTS = {
     "place": "placed", "accept": "accepted", "decline": "declined", "withdraw": "withdrawn", "escalate": "escalated",
     "cancel": "cancelled", "start": "started", "complete": "completed", "rate": "rated", "close": "closed",
-    "offer": "offered", "reject": "rejected", "message": "messaged",
+    "offer": "offered", "reject": "rejected", "message": "messaged", "appoint": "appointed", "no-show": "missed",
 }  # fmt: skip
 FOLLOWS: dict[str, set[str]] = {
     "": {"placed"},
     "placed": {"offered", "escalated", "cancelled", "rejected", "unmet"},
     "offered": {"accepted", "declined", "escalated", "cancelled", "rejected", "unmet"},
     "declined": {"accepted", "declined", "offered", "escalated", "cancelled", "rejected", "unmet"},
-    "accepted": {"started", "withdrawn", "cancelled"},
+    "accepted": {"started", "withdrawn", "cancelled", "missed"},
+    "missed": {"withdrawn"},
     "withdrawn": {"offered", "escalated", "unmet", "cancelled", "rejected"},
     "escalated": {"offered", "escalated", "cancelled", "rejected", "unmet"},
     "started": {"completed", "withdrawn"},
@@ -46,7 +48,7 @@ FOLLOWS: dict[str, set[str]] = {
     "closed": set(), "cancelled": set(), "rejected": set(),
 }  # fmt: skip
 """Which fact of an order may come after which (domain, section 4)."""
-ASIDE = ("alerted", "messaged")
+ASIDE = ("alerted", "messaged", "appointed")
 """Facts that leave an order in its state."""
 PERSONAL = re.compile(r"(?<!\d)1990000\d{4}(?!\d)|(?<!\d)130802\d{8}997[\dX]|请上门理发|测试员")
 """Phone, id number, wish and name of the people of the lives."""
@@ -71,7 +73,7 @@ class Evidence:
 def check(evidence: Evidence) -> list[str]:
     """A line for each finding; none means that everything holds."""
     checks = (
-        every_command_is_answered, orders_are_what_was_asked, what_was_said_is_kept, lives_are_paths,
+        every_command_is_answered, orders_are_what_was_asked, what_was_said_is_kept, cases_follow, lives_are_paths,
         events_are_the_history, deadlines_are_kept, hours_follow_orders, points_follow_hours, totals_follow,
         the_ledger_holds, publications_are_in_order, nothing_is_on_its_way, nothing_private_is_told,
     )  # fmt: skip
@@ -122,11 +124,32 @@ def what_was_said_is_kept(evidence: Evidence) -> Iterator[str]:
             yield f"order {id}: {kept[id]} messages, and {told} in its history"
 
 
+def cases_follow(evidence: Evidence) -> Iterator[str]:
+    """One for each low rating and one for each complaint, told and settled as was asked."""
+    orders = _orders(evidence)
+    wanted = Counter((id, LOW_RATING) for id, order in orders.items() if (order["score"] or 5) <= LOW_SCORE)
+    wanted += Counter((i.order_id, "quality") for i in evidence.intents if i.step == "complain" and i.state == DONE)
+    cases = list(evidence.fleet.database("dispatch")["cases"].find({"order_id": {"$in": list(orders)}}))
+    found = Counter((case["order_id"], case["kind"]) for case in cases)
+    if missing := wanted - found:
+        evidence.lost += missing.total()
+        yield f"no case of {dict(missing)}"
+    if surplus := found - wanted:
+        evidence.doubled += surplus.total()
+        yield f"cases of {dict(surplus)} that nobody asked for"
+    told = {(event.subject, event.fact) for event in evidence.events if event.fact.startswith("case.")}
+    for case in cases:
+        facts = {(case["_id"], "case.opened")} | ({(case["_id"], "case.settled")} if not case["is_open"] else set())
+        if unsaid := facts - told:
+            evidence.lost += len(unsaid)
+            yield f"never published: {sorted(unsaid)}"
+
+
 def events_are_the_history(evidence: Evidence) -> Iterator[str]:
     """On the log each fact of each order at least once, with the place in the history as its sequence."""
     published: dict[str, dict[int, set[tuple[str, str]]]] = defaultdict(lambda: defaultdict(set))
     for event in evidence.events:
-        if event.source == "/sidan/dispatch":
+        if event.source == "/sidan/dispatch" and event.fact.startswith("order."):
             published[event.subject][event.sequence].add((event.id, event.fact))
     for id, order in _orders(evidence).items():
         told = published.pop(id, {})

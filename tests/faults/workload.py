@@ -25,6 +25,8 @@ from tests.support.system import System, record
 WISH = {"service_item": "home-haircut", "description": "请上门理发", "target_group": "elderly"}
 SEGMENT = timedelta(minutes=3)
 """The shortest time that is worth a point."""
+UNTIL_THE_VISIT = timedelta(seconds=1.5)
+"""From an appointment to its time."""
 PATIENCE = 60.0
 """Seconds until a command without a definite answer is given up: that is a finding."""
 PAUSES = (0.05, 0.3)  # seconds between two attempts
@@ -222,6 +224,25 @@ class Life:
         self.must("accept", self.team.leader, team=self.team.id)
         self.serve()
 
+    def missed(self) -> None:
+        """The first team does not come at the agreed time, the other one does."""
+        self.place()
+        self.must("accept", self.other.leader, team=self.other.id)
+        start = self.load.system.now() + UNTIL_THE_VISIT
+        visit = {"from": start.isoformat(), "to": (start + SEGMENT).isoformat()}
+        self.must("appoint", self.other.leader, **visit)
+        time.sleep(UNTIL_THE_VISIT.total_seconds())
+        self.must("no-show", self.village.resident, reason="没有人来")
+        self.must("accept", self.team.leader, team=self.team.id)
+        self.serve()
+
+    def complained(self) -> None:
+        """About an order that is closed; the station settles it."""
+        self.straight()
+        status, case = self.tell("complain", self.village.resident, about="quality", text="剪得不齐")
+        if status == 201:
+            self.send("settle", self.village.staff, f"/v1/cases/{case['id']}/settle", {"outcome": "已回访"})
+
     def cancelled(self) -> None:
         self.place()
         self.cancel()
@@ -349,11 +370,13 @@ class Life:
 
 
 PLANS: dict[str, tuple[int, Callable[[Life], None]]] = {
-    "straight": (44, Life.straight),
+    "straight": (36, Life.straight),
     "asked": (6, Life.asked),
     "contested": (10, Life.contested),
     "declined": (8, Life.declined),
     "withdrawn": (8, Life.withdrawn),
+    "missed": (4, Life.missed),
+    "complained": (4, Life.complained),
     "cancelled": (6, Life.cancelled),
     "escalated": (6, Life.escalated),
     "left_alone": (0, Life.left_alone),

@@ -71,6 +71,8 @@ ALLOWED = {
     (S.UNMET, "cancel"): S.CANCELLED,
     (S.UNMET, "reject"): S.REJECTED,
     **{(state, "message"): state for state in State if state not in FINAL},
+    **{(state, "appoint"): state for state in (S.PLACED, S.OFFERED, S.UNMET, S.ACCEPTED)},
+    (S.ACCEPTED, "no-show"): S.PLACED,
 }
 """Where each command leads, with one team that was offered the order. What is missing is refused."""
 
@@ -97,7 +99,11 @@ def give(command: str, order: Order, now: datetime = MORNING) -> list:
         "close": lambda: order.close(staff, now),
         "message": lambda: order.message(a_message(), DEADLINES, now),
         "reopen": lambda: order.reopen(a_resident(), "没理好", NOBODY, DEADLINES, now)[1],
+        "appoint": lambda: order.appoint(leader, Side.TEAM, now, now + HOUR, now),
+        "no-show": lambda: order.miss(a_resident(), "没有人来", now),
     }
+    if (order.state, command) == (S.ACCEPTED, "no-show"):
+        order.preferred_from = now  # only a visit that was to be can be missed
     return commands[command]()
 
 
@@ -466,6 +472,83 @@ def test_a_withdrawal_after_the_deadline_lets_the_order_climb_at_once() -> None:
     assert order.tier is Tier.INSTITUTE
 
 
+# -- the visit ------------------------------------------------------------------------------------------
+
+
+def test_the_last_word_about_the_time_of_the_visit_stands() -> None:
+    order = an_order(S.ACCEPTED)
+    (told,) = order.appoint(a_resident(), Side.RESIDENT, MORNING + HOUR, MORNING + 2 * HOUR, MORNING)
+    assert told == facts.OrderAppointed(
+        order_id="o1", site=VILLAGE, tier=Tier.STATION, by="resident", start=MORNING + HOUR, end=MORNING + 2 * HOUR
+    )
+    order.appoint(leader_of(a_team()), Side.TEAM, MORNING + 2 * HOUR, MORNING + 3 * HOUR, MORNING)
+    assert (order.preferred_from, order.appointed_by) == (MORNING + 2 * HOUR, Side.TEAM)
+    assert [entry.note for entry in order.timeline[-2:]] == ["06月03日 10:00–11:00", "06月03日 11:00–12:00"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "path"),
+    [
+        (MORNING + HOUR, MORNING + HOUR, "to"),
+        (MORNING - MINUTE, MORNING + HOUR, "from"),
+        (MORNING + timedelta(days=367), MORNING + timedelta(days=368), "from"),
+    ],
+)
+def test_a_visit_that_cannot_be_is_refused(start: datetime, end: datetime, path: str) -> None:
+    order = an_order(S.ACCEPTED)
+    before = deepcopy(order)
+    with pytest.raises(Invalid) as refused:
+        order.appoint(a_resident(), Side.RESIDENT, start, end, MORNING)
+    assert refused.value.extra["fields"][0]["path"] == path
+    assert order == before
+
+
+@pytest.mark.parametrize(("agreed", "now"), [(None, MORNING), (MORNING + HOUR, MORNING)])
+def test_only_a_visit_whose_time_has_come_can_be_missed(agreed: datetime | None, now: datetime) -> None:
+    order = an_order(S.ACCEPTED)
+    order.preferred_from = agreed
+    with pytest.raises(Conflict, match="约定"):
+        order.miss(a_resident(), "没有人来", now)
+    assert order.state is S.ACCEPTED
+
+
+def test_an_order_whose_team_did_not_come_goes_back_with_its_deadline_and_not_to_that_team() -> None:
+    team, other = a_team("team"), a_team("other")
+    order = a_placed_order(teams=[team, other], preferred_from=MORNING)
+    order.accept(leader_of(team), team, [], NOBODY, MORNING)
+    missed, withdrawn, offered = order.miss(a_resident(), "没有人来", MORNING + MINUTE)
+    assert missed == facts.OrderMissed(order_id="o1", site=VILLAGE, tier=Tier.STATION, team_id="team")
+    assert isinstance(withdrawn, facts.OrderWithdrawn) and withdrawn.due_at == MORNING + HOUR
+    assert isinstance(offered, facts.OrderOffered) and offered.team_ids == ["other"]
+    assert {o.team: o.state for o in order.offers} == {"team": OfferState.MISSED, "other": OfferState.OPEN}
+    with pytest.raises(Conflict):
+        order.accept(leader_of(team), team, [], NOBODY, MORNING + MINUTE)
+
+
+def test_a_team_that_stayed_away_too_often_accepts_only_what_a_person_gives_it() -> None:
+    team = a_team()
+    order = a_placed_order(teams=[team])
+    for days in (1, 2, 3):
+        team.miss(MORNING - timedelta(days=days))
+    known = Known([team])
+    with pytest.raises(Conflict, match="没有到场"):
+        order.accept(leader_of(team), team, [], known, MORNING)
+    by_hand = a_placed_order(teams=[team])
+    assert by_hand.offers == []
+    by_hand.offer(staff_of(VILLAGE), [team.id], "队长保证到场", known, MORNING)
+    by_hand.accept(leader_of(team), team, [], known, MORNING)
+    assert by_hand.accepted_by == team.id
+
+
+def test_what_a_team_missed_long_ago_counts_no_more() -> None:
+    team = a_team()
+    for days in (400, 91, 92, 93, 1):
+        team.miss(MORNING - timedelta(days=days))
+    assert a_placed_order(teams=[team]).offers[0].team == team.id
+    team.miss(MORNING)
+    assert len(team.no_shows) == 5 and MORNING - timedelta(days=400) not in team.no_shows
+
+
 @pytest.mark.parametrize("state", [S.ACCEPTED, S.IN_SERVICE])
 def test_a_team_that_serves_no_more_is_relieved_of_what_it_has_not_completed(state: State) -> None:
     order, team = an_order(state), a_team(active=False)
@@ -819,12 +902,15 @@ def test_who_has_nothing_to_do_with_the_order_does_not_learn_that_it_exists(acto
 @pytest.mark.parametrize(
     ("actor", "commands"),
     [
-        (a_resident(), {"rate", "cancel", "reopen"}),
-        (staff_of(VILLAGE), {"offer", "escalate", "reject", "close", "cancel", "reopen"}),
-        (staff_of(TOWNSHIP), {"reopen"}),
-        (staff_of(COUNTY), {"reopen"}),
-        (staff_of(CITY), {"reopen"}),
-        (ADMIN, set()),
+        (a_resident(), {"rate", "cancel", "reopen", "complain", "no-show"}),
+        (
+            staff_of(VILLAGE),
+            {"offer", "escalate", "reject", "close", "cancel", "reopen", "no-show", "note", "read_notes"},
+        ),
+        (staff_of(TOWNSHIP), {"reopen", "note", "read_notes"}),
+        (staff_of(COUNTY), {"reopen", "note", "read_notes"}),
+        (staff_of(CITY), {"reopen", "note", "read_notes"}),
+        (ADMIN, {"read_notes"}),
         (leader_of(a_team()), set()),
     ],
     ids=["resident", "station", "institute", "center", "city", "admin", "leader"],

@@ -159,6 +159,23 @@ class LifeOfAnOrder(RuleBasedStateMachine):
         team = self.team(name)
         self.give(lambda order: order.withdraw(leader_of(team), team, "有人病了", self.now))
 
+    @rule(by=some.sampled_from(Side), ahead=some.integers(-60, 120), minutes=some.integers(0, 90))
+    def appoint(self, by: Side, ahead: int, minutes: int) -> None:
+        start = self.now + ahead * MINUTE
+        self.give(lambda order: order.appoint(a_resident(), by, start, start + minutes * MINUTE, self.now))
+
+    @precondition(lambda machine: machine.order.state is State.ACCEPTED)
+    @rule(late=some.integers(-1, 60))
+    def the_team_does_not_come(self, late: int) -> None:
+        if self.order.preferred_from is not None:
+            self.now = max(self.now, self.order.preferred_from + late * MINUTE)
+        team, before = self.order.accepted_by, deepcopy(self.order)
+        self.give(lambda order: order.miss(a_resident(), "没有人来", self.now))
+        if self.order != before:
+            assert team is not None and self.order.accepted_by is None
+            assert self.order.offer_of(team).state is OfferState.MISSED
+            assert self.order.tier_due_at == before.tier_due_at
+
     @rule(by=some.sampled_from(Side), asks=some.booleans())
     def message(self, by: Side, asks: bool) -> None:
         message = a_message(by, needs_reply=asks and by is not Side.RESIDENT)

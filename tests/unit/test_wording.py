@@ -10,7 +10,8 @@ from gateway.routes.identity import Field as FormField
 from gateway.routes.orders import Limit, OrderId, Text
 from gateway.routes.registry import Id
 from services.contracts.actor import Actor, Role
-from services.contracts.dispatch import Channel, CompleteOrder, PlaceOrder, RateOrder
+from services.contracts.cases import Complaint
+from services.contracts.dispatch import Channel, CompleteOrder, PlaceOrder, RateOrder, Step
 from services.contracts.registry import OfferMode, Purpose, RealNameResult, Risk, Slot, TargetGroup, Tier
 from services.contracts.series import HolidayPolicy
 from services.contracts.wording import FORMS, UNKNOWN, WORDS, WORDS_OF_TIME, invalid_fields
@@ -22,7 +23,8 @@ WRONG: list[Any] = [
     [], [None], ["soon"], ["1"], ["elderly"] * 501, {}, {"soon": 1}, {"$ne": None},
 ]  # fmt: skip
 VALUES = {
-    *Channel, *HolidayPolicy, *OfferMode, *Purpose, *RealNameResult, *Risk, *Role, *Slot, *TargetGroup, *Tier,
+    *Channel, *Complaint, *HolidayPolicy, *OfferMode, *Purpose, *RealNameResult, *Risk, *Role, *Slot, *Step,
+    *TargetGroup, *Tier,
     "person", "client", "true", "false", "http", "https",
 }  # fmt: skip
 Errors = list[Any]

@@ -1,0 +1,189 @@
+"""Around the service: the visit, who did not come, low ratings and complaints, notes, many orders at once."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.e2e.steps import EVERYBODY, TEAMS, TOWNSHIP, Steps
+from tests.support.processes import eventually
+from tests.support.system import Events, System
+
+AWAY_CENTER, COUNTY_TEAM = "130824", TEAMS["leader-county"]
+
+
+def soon(system: System, seconds: float = 0, minutes: float = 60) -> dict[str, str]:
+    start: datetime = system.now() + timedelta(seconds=seconds, minutes=minutes)
+    return {"from": start.isoformat(), "to": (start + timedelta(hours=1)).isoformat()}
+
+
+@contextmanager
+def rules(system: System, who: str, center: str, **changes: Any) -> Iterator[None]:
+    path = f"/v1/sites/{center}/matching-rules"
+    system.person(who).do(path, {**EVERYBODY, **changes})
+    try:
+        yield
+    finally:
+        system.person(who).do(path, EVERYBODY)
+
+
+# -- the visit ------------------------------------------------------------------------------------------
+
+
+def test_team_and_resident_agree_on_a_time_and_the_timeline_shows_each_change(steps: Steps, system: System) -> None:
+    order = steps.reach("accepted")
+    first, second = soon(system), soon(system, minutes=120)
+    visit = steps.take("leader1", order, "appoint", **first)
+    assert (visit["appointed_by"], visit["preferred"]["from"]) == ("team", first["from"])
+    assert steps.timeline(order)[-1]["actor"] == "leader1"
+    visit = steps.take("resident", order, "appoint", **second)
+    assert (visit["appointed_by"], visit["preferred"]["from"]) == ("resident", second["from"])
+    assert steps.facts(order)[-2:] == ["appointed", "appointed"]
+
+
+@pytest.mark.parametrize(("minutes", "path"), [(-60, "from"), (600_000, "from")])
+def test_a_visit_is_neither_in_the_past_nor_years_ahead(steps: Steps, system: System, minutes: int, path: str) -> None:
+    order = steps.reach("accepted")
+    refused = system.person("leader1").post(f"/v1/orders/{order['id']}/appoint", soon(system, minutes=minutes))
+    assert (refused.status_code, refused.json()["fields"][0]["path"]) == (422, path)
+    assert steps.facts(order)[-1] == "accepted"
+
+
+def test_who_does_not_come_loses_the_order_and_after_too_often_is_not_asked(steps: Steps, system: System) -> None:
+    with rules(system, "center-county", AWAY_CENTER, no_shows={"limit": 1, "days": 30}):
+        order = steps.accept(steps.place("resident-county"), "leader-county")
+        path = f"/v1/orders/{order['id']}/no-show"
+        early = system.person("resident-county").post(path, {"reason": "没有人来"})
+        assert early.status_code == 409 and "约定" in early.json()["detail"]
+        steps.take("leader-county", order, "appoint", **soon(system, seconds=1, minutes=0))
+        time.sleep(1.2)
+        back = steps.take("resident-county", order, "no-show", reason="没有人来")
+        assert (back["state"], back["accepted_by"], back["due_at"]) == ("placed", None, order["target_at"])
+        assert [offer["state"] for offer in back["offers"]] == ["missed"]
+        assert steps.facts(order)[-2:] == ["missed", "withdrawn"]
+        assert system.person("leader-county").post(
+            f"/v1/orders/{order['id']}/accept", {"team": COUNTY_TEAM}
+        ).status_code == 409  # fmt: skip
+        later = steps.place("resident-county")
+        assert (later["state"], later["offers"]) == ("placed", [])
+        decision = system.person("station-county").read(f"/v1/orders/{later['id']}/decision")["items"][0]
+        assert decision["candidates"][0]["why"][0]["code"] == "stays_away"
+        given = steps.take("station-county", later, "offer", teams=[COUNTY_TEAM], reason="队长保证到场")
+        assert given["state"] == "offered"
+        assert steps.accept(later, "leader-county")["state"] == "accepted"
+    assert steps.place("resident-county")["state"] == "offered"
+
+
+# -- low ratings and complaints -------------------------------------------------------------------------
+
+
+def follow_ups(system: System, who: str) -> int:
+    (item,) = [i for i in system.person(who).read("/v1/inbox")["items"] if i["what"] == "follow_up"]
+    count: int = item["count"]
+    return count
+
+
+def test_a_low_rating_waits_for_staff_until_it_is_settled(steps: Steps, system: System) -> None:
+    before = follow_ups(system, "station")
+    order = steps.reach("completed")
+    steps.take("resident", order, "rate", score=2, comment="等了很久")
+    assert follow_ups(system, "station") == before + 1
+    station = system.person("station")
+    (case, *_) = station.read("/v1/cases?state=open&kind=low_rating")["items"]
+    assert (case["order"], case["text"], case["team"]) == (order["id"], "等了很久", TEAMS["leader1"])
+    assert system.person("leader1").get(f"/v1/cases/{case['id']}").status_code == 404
+    settled = station.do(f"/v1/cases/{case['id']}/settle", {"outcome": "已电话回访，队伍下次早到"})
+    assert (settled["state"], settled["settled_by"]) == ("settled", "station")
+    assert station.post(f"/v1/cases/{case['id']}/settle", {"outcome": "再办一次"}).status_code == 409
+    assert follow_ups(system, "station") == before
+    assert steps.take("station", order, "close")["state"] == "closed"
+
+
+def test_a_good_rating_calls_for_nothing(steps: Steps, system: System) -> None:
+    before = follow_ups(system, "station")
+    steps.take("resident", steps.reach("completed"), "rate", score=3)
+    assert follow_ups(system, "station") == before
+
+
+def test_a_complaint_about_money_goes_above_the_tier_that_served(steps: Steps, system: System) -> None:
+    order = steps.reach("closed")
+    path = f"/v1/orders/{order['id']}/complain"
+    case = system.person("resident").do(path, {"about": "fee", "text": "向老人收了二十元"})
+    assert (case["site"], case["kind"], case["state"]) == (TOWNSHIP, "fee", "open")
+    where = f"/v1/cases/{case['id']}"
+    assert [system.person(who).get(where).status_code for who in ("resident", "institute", "center")] == [200] * 3
+    assert [system.person(who).get(where).status_code for who in ("station", "leader1", "resident2")] == [404] * 3
+    assert case["id"] in [c["id"] for c in system.person("institute").read("/v1/cases?state=open")["items"]]
+    assert case["id"] not in [c["id"] for c in system.person("station").read("/v1/cases?limit=200")["items"]]
+    assert steps.order(order, "resident") == order
+
+
+def test_what_nobody_has_served_is_nothing_to_complain_about(steps: Steps, system: System) -> None:
+    order = steps.place()
+    refused = system.person("resident").post(f"/v1/orders/{order['id']}/complain", {"about": "other", "text": "慢"})
+    assert refused.status_code == 409
+
+
+def test_cases_are_told_as_events(steps: Steps, system: System) -> None:
+    order = steps.reach("closed")
+    complaint = {"about": "quality", "text": "剪坏了"}
+    with Events(system.amqp_uri) as events:
+        case = system.person("resident").do(f"/v1/orders/{order['id']}/complain", complaint)
+        system.person("station").do(f"/v1/cases/{case['id']}/settle", {"outcome": "已重剪"})
+        eventually(lambda: events.of(case["id"]) == ["case.opened", "case.settled"], what="both events")
+
+
+# -- at the desk ----------------------------------------------------------------------------------------
+
+
+def test_a_note_is_for_staff(steps: Steps, system: System) -> None:
+    order = steps.place()
+    steps.take("station", order, "note", text="老人耳背，请大声些")
+    path = f"/v1/orders/{order['id']}/notes"
+    (note,) = system.person("institute").read(path)["items"]
+    assert (note["text"], note["by"]) == ("老人耳背，请大声些", "station")
+    assert [system.person(who).get(path).status_code for who in ("resident", "leader1")] == [403, 403]
+    assert "耳背" not in system.person("resident").get(f"/v1/orders/{order['id']}/timeline").text
+
+
+def test_many_orders_are_closed_at_once_and_what_cannot_be_says_why(steps: Steps, system: System) -> None:
+    rated, rated_too, placed = steps.reach("rated"), steps.reach("rated"), steps.place()
+    foreign = steps.place("resident-county")
+    ids = [order["id"] for order in (rated, placed, foreign, rated_too, rated)]
+    answer = system.person("station").do("/v1/orders/batch", {"step": "close", "orders": ids})
+    assert answer["done"] == 2
+    by_order = {item["order"]: item for item in answer["items"]}
+    assert [by_order[order["id"]]["done"] for order in (rated, rated_too, placed, foreign)] == [1, 1, 0, 0]
+    assert by_order[placed["id"]]["problem"]["status"] == 409
+    assert by_order[foreign["id"]]["problem"]["status"] == 404
+    assert [steps.order(order)["state"] for order in (rated, rated_too, placed)] == ["closed", "closed", "offered"]
+    steps.settled(rated, "vol-leader1")
+
+
+def test_many_orders_climb_at_once_with_a_reason(steps: Steps, system: System) -> None:
+    orders = [steps.place(), steps.place()]
+    body = {"step": "escalate", "orders": [order["id"] for order in orders]}
+    assert system.person("station").post("/v1/orders/batch", body).status_code == 422
+    assert system.person("station").do("/v1/orders/batch", {**body, "reason": "今天站里停电"})["done"] == 2
+    assert [steps.order(order)["tier"] for order in orders] == ["institute", "institute"]
+    assert steps.facts(orders[0]).count("escalated") == 1
+
+
+def test_a_batch_that_is_sent_again_gives_the_first_answer(steps: Steps, system: System) -> None:
+    order = steps.reach("rated")
+    body = {"step": "close", "orders": [order["id"]]}
+    first, again = (system.person("station").post("/v1/orders/batch", body, "batch-1") for _ in range(2))
+    assert first.json() == again.json() and first.json()["done"] == 1
+
+
+def test_the_same_wish_within_a_day_is_pointed_out_and_not_merged(steps: Steps, system: System) -> None:
+    first, second = steps.place("resident-village"), steps.place("resident-village")
+    assert first["id"] in second["similar"] and first["id"] != second["id"]
+    steps.take("resident-village", first, "cancel", reason="点重了")
+    third = steps.place("resident-village")
+    assert first["id"] not in third["similar"] and second["id"] in third["similar"]
+    other = steps.place("resident-village", service_item="sewing")
+    assert other["similar"] == []
