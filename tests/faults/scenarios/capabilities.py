@@ -73,11 +73,12 @@ def series(run: Run) -> None:
 )
 def dissolved_team(run: Run) -> None:
     """Dispatch learns of it and takes back what the team has not completed."""
-    (village,) = city.villages()[VILLAGES : VILLAGES + 1]
+    *_, village = villages = city.villages()[: VILLAGES + 1]  # the last one has no part in the load
     people = [
-        ("add_volunteer", city.volunteers([village])), ("form_team", city.teams([village])),
+        ("add_volunteer", [v for v in city.volunteers(villages) if v.site == village.site]),
+        ("form_team", city.teams([village])),
         ("add_account", city.accounts([village])),
-    ]  # fmt: skip
+    ]
     with RpcClient(run.fleet.broker_uri(), "registry") as registry:
         for method, commands in people:
             registry.call_all(
