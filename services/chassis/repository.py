@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from pymongo import IndexModel
 from pymongo.collection import Collection
 
+from services.chassis.later import Written
 from services.chassis.messages import Event
 from services.chassis.personal import decrypt, encrypt, personal_fields
 from services.chassis.telemetry import Trace, current_trace
@@ -40,7 +41,8 @@ def _adapter(aggregate: type) -> TypeAdapter[Any]:
 
 
 def to_document(aggregate: Aggregate) -> Document:
-    document: Document = _adapter(type(aggregate)).dump_python(aggregate)
+    dumped: Document = _adapter(type(aggregate)).dump_python(aggregate)
+    document = {name: value.document if isinstance(value, Written) else value for name, value in dumped.items()}
     document["_id"] = document.pop("id")
     return document
 

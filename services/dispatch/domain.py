@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Annotated, Protocol
 
+from services.chassis.later import Later
 from services.chassis.messages import Event
 from services.contracts import dispatch as facts
 from services.contracts.actor import SYSTEM, Actor
@@ -269,7 +270,7 @@ class Order:
     """Sites whose fitting teams may claim it: it lies in the open pool of its seat."""
     wave_at: datetime | None = None
     """When it is offered to the next teams."""
-    decisions: list[Decision] = field(default_factory=list)
+    decisions: Annotated[list[Decision], Later] = field(default_factory=list)
     """Whom it was offered to and why, oldest first."""
     offers: list[Offer] = field(default_factory=list)
     accepted_by: str | None = None
@@ -280,7 +281,7 @@ class Order:
     score: int | None = None
     comment: Secret | None = None
     rated_by: str | None = None
-    timeline: list[Entry] = field(default_factory=list)
+    timeline: Annotated[list[Entry], Later] = field(default_factory=list)
     path: list[str] = field(default_factory=list)
     """The sites whose staff may read it: all that it passes, and the city."""
     version: int = 0
