@@ -103,14 +103,14 @@ def fill(database: Any, people: int) -> None:
 
 
 def volunteer(id: str, site: str, skill: str) -> dict[str, Any]:
-    return blank() | {"_id": id, "site": site, "skills": [skill], "id_number_index": id}
+    return blank() | {"_id": id, "site": site, "skills": [skill], "id_number_index": id, "phone_index": id}
 
 
 @cache
 def blank() -> dict[str, Any]:
     """A document of somebody, as it is stored."""
     somebody = Volunteer(
-        "", "", "", "", "", encrypt("19900000000"), RealName.PASSED, band_ends_on=date(2030, 1, 1) + timedelta(1)
+        "", "", "", "", "", encrypt("19900000000"), "", RealName.PASSED, band_ends_on=date(2030, 1, 1) + timedelta(1)
     )
     return to_document(somebody)
 

@@ -12,6 +12,7 @@ from services.contracts.registry import (
     GiveConsent,
     GrantQualification,
     InsureVolunteer,
+    LookUpVolunteers,
     RegisterVolunteer,
     ReportAbsence,
     ResumeVolunteer,
@@ -44,6 +45,12 @@ async def volunteers(
     """For staff. `q`: name, pinyin (`zhang`, `zhangsan`), initials (`zs`) or part of a skill; several words must all
     be there. `site`: there and below, by default the caller's."""
     return await call.query("registry.volunteers", q=q, skill=skill, site=site, limit=limit, cursor=cursor)
+
+
+@router.post("/lookup")
+async def look_up_volunteers(call: Caller, command: Annotated[LookUpVolunteers, like(phone="13912345678")]) -> Response:
+    """For staff, at its place and below. Either `id_number` or `phone`, whole; a list as that of the search."""
+    return await call.command("registry.look_up_volunteers", command)
 
 
 @router.get("/{volunteer_id}")

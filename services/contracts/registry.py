@@ -32,6 +32,9 @@ Term = Annotated[
     ),
 ]  # fmt: skip
 """A skill or a qualification. It travels in events, so nothing fits in that could be a number of a person."""
+IdNumber = Annotated[str, StringConstraints(min_length=15, max_length=40)]
+"""As somebody writes it; GB 11643 is checked where it is kept."""
+Phone = Annotated[str, StringConstraints(max_length=30)]
 TextVersion = Annotated[
     str,
     StringConstraints(pattern=form(r"^v?\d{1,4}([.-]\d{1,2}){0,2}$", "应填版本号，如 1、2.1 或 2026-06")),
@@ -408,13 +411,20 @@ class RegisterVolunteer(Command):
     """By oneself: a resident becomes a volunteer. ``id_number`` is GB 11643, stored encrypted."""
 
     name: ShortText
-    id_number: Annotated[str, StringConstraints(min_length=15, max_length=40)]
-    phone: Annotated[str, StringConstraints(max_length=30)]
+    id_number: IdNumber
+    phone: Phone
     site: SiteCode | None = None
     categories: list[Category] = Field(default_factory=list)
     skills: list[ShortText] = Field(default_factory=list, max_length=30)
     guardian_consent: bool = False
     consent_version: str = "1"
+
+
+class LookUpVolunteers(Command):
+    """By one of the numbers, whole. In a body, since addresses are written down on the way."""
+
+    id_number: IdNumber | None = None
+    phone: Phone | None = None
 
 
 class UpdateProfile(Command):

@@ -78,12 +78,17 @@ class Volunteers(Repository[Volunteer]):
     publishes = True
     indexes = (
         IndexModel([("id_number_index", ASCENDING)], unique=True),
+        IndexModel([("phone_index", ASCENDING), BY_ID], partialFilterExpression={"phone_index": {"$gt": ""}}),
         IndexModel([("site", ASCENDING), BY_ID], partialFilterExpression={"real_name": "pending"}),
         IndexModel([("band_ends_on", ASCENDING)], partialFilterExpression={"band_ends_on": {"$type": "string"}}),
     )
 
     def with_id_number(self, index: str) -> Volunteer | None:
         return next(iter(self.select({"id_number_index": index}, limit=1)), None)
+
+    def with_phone(self, index: str) -> list[Volunteer]:
+        """A family or a school may share one; more than a page do not."""
+        return self.select({"phone_index": index}, [BY_ID], PAGE_LIMIT)
 
     def to_check_at(self, site: str, limit: int) -> tuple[int, list[str]]:
         """How many wait for their real-name check, and the first of them."""

@@ -36,6 +36,7 @@ from services.contracts.registry import (
     InviteMember,
     JoinTeam,
     LeaveTeam,
+    LookUpVolunteers,
     OpenSites,
     ProposeTeam,
     PublishItem,
@@ -81,7 +82,17 @@ from services.registry.views import (
     waiting_checks_view,
     waiting_teams_view,
 )
-from services.registry.volunteers import PURPOSES, READING, Entry, Sight, Volunteer, must_search, permit, sight_of
+from services.registry.volunteers import (
+    PURPOSES,
+    READING,
+    Entry,
+    Numbers,
+    Sight,
+    Volunteer,
+    must_search,
+    permit,
+    sight_of,
+)
 
 REFERENCE = "reference"
 DEMO_PASSWORD = "demo"
@@ -173,8 +184,8 @@ class RegistryService:
         if account is None or account.kind != "person":
             raise Forbidden("请先用个人账号登录，再登记为志愿者")
         site = self._chosen_site(command.site or account.site)
-        id_number, index = self._free_id_number(command.id_number)
-        volunteer, registered = Volunteer.register(str(ULID()), command, site, account, id_number, index, _today())
+        numbers = self._free_numbers(command)
+        volunteer, registered = Volunteer.register(str(ULID()), command, site, account, numbers, _today())
         self.uow.volunteers.add(volunteer, registered)
         self._list_volunteer(volunteer, site)
         self._note(actor, volunteer, "consent", volunteer.consents[0].in_words)
@@ -285,11 +296,17 @@ class RegistryService:
         must_search(actor, place.path)
         terms = search_terms(Kind.VOLUNTEER, q, skill)
         ids, following = self.uow.directory.found(Kind.VOLUNTEER, place_of(place), terms, limit, cursor)
-        found, totals = self.uow.volunteers.find_many(ids), self.uow.totals.find_many(ids)
-        items = [
-            volunteer_view(found[id], totals.get(id) or VolunteerTotals(id), Sight.STAFF) for id in ids if id in found
-        ]
-        return {"items": items, "next": following}
+        found = self.uow.volunteers.find_many(ids)
+        return {"items": self._seen_by_staff([found[id] for id in ids if id in found]), "next": following}
+
+    @command(LookUpVolunteers)
+    def look_up_volunteers(self, actor: Actor, command: LookUpVolunteers) -> dict[str, Any]:
+        """For staff, at its place and below: whoever is elsewhere looks unknown."""
+        must_search(actor, self._site(actor.site).path)
+        known = self._numbered(command)
+        sites = self.uow.sites.find_many({volunteer.site for volunteer in known})
+        found = [volunteer for volunteer in known if domain.is_staff_over(actor, sites[volunteer.site].path)]
+        return {"items": self._seen_by_staff(found), "next": None}
 
     @query
     def volunteer(self, actor: Actor, volunteer_id: str) -> dict[str, Any]:
@@ -429,8 +446,8 @@ class RegistryService:
     def add_volunteer(self, actor: Actor, command: AddVolunteer) -> dict[str, Any]:
         domain.must_administer(actor)
         site, known = self._chosen_site(command.site), self.uow.volunteers.find(command.id)
-        id_number, index = self._free_id_number(command.id_number, of=command.id)
-        volunteer, registered = Volunteer.add(command, site, id_number, index, _today(), known)
+        numbers = self._free_numbers(command, of=command.id)
+        volunteer, registered = Volunteer.add(command, site, numbers, _today(), known)
         self._bring(self.uow.volunteers, volunteer, registered)
         self._list_volunteer(volunteer, site)
         return {"id": volunteer.id}
@@ -518,6 +535,21 @@ class RegistryService:
     def _seen(self, volunteer: Volunteer, sight: Sight) -> dict[str, Any]:
         return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), sight)
 
+    def _seen_by_staff(self, found: Sequence[Volunteer]) -> list[dict[str, Any]]:
+        totals = self.uow.totals.find_many([volunteer.id for volunteer in found])
+        return [volunteer_view(v, totals.get(v.id) or VolunteerTotals(v.id), Sight.STAFF) for v in found]
+
+    def _numbered(self, wanted: LookUpVolunteers) -> list[Volunteer]:
+        """Raise ``Invalid``."""
+        match wanted.id_number, wanted.phone:
+            case str(text), None:
+                holder = self.uow.volunteers.with_id_number(blind_index(identity.citizen_id(text, _today())))
+                return [holder] if holder else []
+            case None, str(text):
+                found: list[Volunteer] = self.uow.volunteers.with_phone(blind_index(identity.mobile(text)))
+                return found
+        raise invalid("id_number", "身份证号和手机号请填一项，且只填一项")
+
     def _list_volunteer(self, volunteer: Volunteer, site: Site) -> None:
         terms = [] if volunteer.erased else terms_of(Kind.VOLUNTEER, volunteer.name, volunteer.skills)
         self.uow.directory.put(Kind.VOLUNTEER, volunteer.id, place_of(site), terms)
@@ -581,14 +613,14 @@ class RegistryService:
             raise invalid("site", "没有这个站点")
         return site
 
-    def _free_id_number(self, text: str, of: str | None = None) -> tuple[str, str]:
-        """The number and its index; ``Conflict`` when another volunteer has it."""
-        id_number = identity.citizen_id(text, _today())
-        index = blind_index(id_number)
-        holder = self.uow.volunteers.with_id_number(index)
+    def _free_numbers(self, wanted: RegisterVolunteer | AddVolunteer, of: str | None = None) -> Numbers:
+        """With their indexes; ``Conflict`` when another volunteer has the id number."""
+        id_number, phone = identity.citizen_id(wanted.id_number, _today()), identity.mobile(wanted.phone)
+        numbers = Numbers(id_number, blind_index(id_number), phone, blind_index(phone))
+        holder = self.uow.volunteers.with_id_number(numbers.id_number_index)
         if holder is not None and holder.id != of:
             raise Conflict(ALREADY_REGISTERED)
-        return id_number, index
+        return numbers
 
     def _link(self, volunteer_id: str, account: Account) -> None:
         volunteer = self._known_volunteer(volunteer_id)

@@ -83,6 +83,16 @@ class Consent:
         return f"{PURPOSES[self.purpose]}，第 {self.text} 版" + ("，监护人同意" if self.guardian else "")
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """What a person is known by: checked, each with the keyed hash that it is looked up by."""
+
+    id_number: str
+    id_number_index: str
+    phone: str
+    phone_index: str
+
+
 @dataclass
 class Volunteer:
     """Birth date and sex stand in the id number and nowhere else."""
@@ -94,6 +104,8 @@ class Volunteer:
     id_number_index: str
     """Keyed hash of the id number: one person registers once."""
     phone: Secret
+    phone_index: str = ""
+    """Keyed hash; several persons may share a phone."""
     real_name: RealName = RealName.NONE
     categories: list[Category] = field(default_factory=list)
     skills: list[str] = field(default_factory=list)
@@ -117,14 +129,13 @@ class Volunteer:
 
     @classmethod
     def register(
-        cls, id: str, wanted: RegisterVolunteer, site: Site, account: Account, id_number: str, index: str, today: date
+        cls, id: str, wanted: RegisterVolunteer, site: Site, account: Account, numbers: Numbers, today: date
     ) -> tuple["Volunteer", VolunteerRegistered]:
-        """A person by oneself; ``id_number`` has been checked and ``index`` belongs to it."""
+        """A person by oneself; ``numbers`` are the wanted ones."""
         agreed_to = text_version("consent_version", wanted.consent_version)
         consent = Consent(Purpose.REGISTRATION, agreed_to, today, wanted.guardian_consent)
         volunteer = cls(
-            id=id, name=wanted.name, site=site.id, id_number=id_number, id_number_index=index,
-            phone=identity.mobile(wanted.phone), real_name=RealName.PENDING,
+            id=id, name=wanted.name, site=site.id, **vars(numbers), real_name=RealName.PENDING,
             categories=_each_once(wanted.categories), skills=terms("skills", wanted.skills), consents=[consent],
             account_id=account.id,
         )  # fmt: skip
@@ -134,17 +145,14 @@ class Volunteer:
 
     @classmethod
     def add(
-        cls, wanted: AddVolunteer, site: Site, id_number: str, index: str, today: date, known: "Volunteer | None" = None
+        cls, wanted: AddVolunteer, site: Site, numbers: Numbers, today: date, known: "Volunteer | None" = None
     ) -> tuple["Volunteer", VolunteerRegistered]:
         """From reference data, real-name checked already; what has been changed of one who is ``known`` stays."""
         if known is not None and known.erased:
             return known, known._tell(VolunteerRegistered, site, today)
-        if wanted.birth_date not in (None, identity.birth_date(id_number)):
+        if wanted.birth_date not in (None, identity.birth_date(numbers.id_number)):
             raise invalid("birth_date", "出生日期与身份证号不一致")
-        decided: dict[str, Any] = {
-            "name": wanted.name, "site": site.id, "id_number": id_number, "id_number_index": index,
-            "phone": identity.mobile(wanted.phone),
-        }  # fmt: skip
+        decided: dict[str, Any] = {"name": wanted.name, "site": site.id, **vars(numbers)}
         if known is None:
             volunteer = cls(id=wanted.id, real_name=RealName.PASSED, categories=wanted.categories, **decided)
         else:

@@ -137,6 +137,7 @@ MATRIX = {
     "GET /v1/sites/{code}/day": Row(SIGNED_IN),  # which lines it holds: test_series
     "GET /v1/volunteers": Row("holder above admin", "resident leader member stranger"),
     "POST /v1/volunteers": Row("person", "client", body=NEWCOMER),
+    "POST /v1/volunteers/lookup": Row("staff", "person", body={"phone": "19900000001"}),
     "GET /v1/volunteers/{volunteer_id}": Row(PERSONS),
     "GET /v1/volunteers/{volunteer_id}/hours": Row("self staff"),
     "GET /v1/volunteers/{volunteer_id}/log": Row("self staff", "leads team"),
@@ -277,6 +278,10 @@ def _is_volunteer(username: str) -> bool:
     return username.startswith(("leader", "volunteer"))
 
 
+def _works(username: str) -> bool:
+    return username.startswith(("station", "institute", "center", "admin"))
+
+
 def _standing_at_place(username: str, place: str) -> str:
     if username in RESIDENTS[place]:
         return "resident"
@@ -352,6 +357,9 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
             yield leader, TEAMS[leader], lambda _: row.body, {who: _standing_to_team(who, leader) for who in everybody}
     elif route == "POST /v1/teams":
         kinds = {who: "volunteer" if _is_volunteer(who) else "person" for who in ACTORS}
+        yield "", "", lambda _: row.body, {**kinds, ANONYMOUS: ANONYMOUS}
+    elif route == "POST /v1/volunteers/lookup":  # whom they find: test_search
+        kinds = {who: "staff" if _works(who) else "person" for who in ACTORS}
         yield "", "", lambda _: row.body, {**kinds, ANONYMOUS: ANONYMOUS}
     elif route in ("GET /v1/sites/{code}/demand", "GET /v1/volunteers"):
         for place, code in CODES.items():

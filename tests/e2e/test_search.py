@@ -55,6 +55,45 @@ def test_what_is_found_is_what_staff_may_read(system: System) -> None:
     assert item["name"] == "谢立新" and "*" in item["id_number"] and "phone" not in item
 
 
+def looked_up(who: Person, **number: str) -> list[dict[str, Any]]:
+    page = who.do("/v1/volunteers/lookup", number)
+    assert page["next"] is None
+    return list(page["items"])
+
+
+def test_staff_looks_up_whom_it_may_read_by_a_whole_number(system: System) -> None:
+    numbers = {"id_number": "130802196703092670"}, {"phone": "199 0000 0012"}
+    for who in ("station", "institute", "center", "admin"):
+        read = system.person(who).read(f"/v1/volunteers/{XIE}")
+        assert [looked_up(system.person(who), **number) for number in numbers] == [[read]] * 2
+    for who in ("station-village", "institute-township", "center-county"):
+        assert [looked_up(system.person(who), **number) for number in numbers] == [[]] * 2, "as nobody's"
+    for who in ("resident", "leader1", "municipal"):
+        assert system.person(who).post("/v1/volunteers/lookup", numbers[1]).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("numbers", "path"),
+    [
+        ({}, "id_number"), ({"id_number": "130802196703092670", "phone": "19900000012"}, "id_number"),
+        ({"id_number": "130802196703092671"}, "id_number"), ({"id_number": "1308"}, "id_number"),
+        ({"phone": "1990000001"}, "phone"), ({"phone": {"$ne": ""}}, "phone"), ({"phone": "1" * 31}, "phone"),
+    ],
+)  # fmt: skip
+def test_what_is_no_whole_number_is_told_by_its_path(system: System, numbers: dict[str, Any], path: str) -> None:
+    refused = system.person("station").post("/v1/volunteers/lookup", numbers)
+    assert refused.status_code == 422
+    assert [field["path"] for field in refused.json()["fields"]] == [path]
+
+
+def test_a_phone_leads_to_all_who_share_it_until_they_are_erased(system: System) -> None:
+    person, station = system.person("resident-county"), system.person("station-county")
+    registered = person.post("/v1/volunteers", newcomer(phone="13500001111"))
+    assert [found["id"] for found in looked_up(station, phone="13500001111")] == [registered.json()["id"]]
+    person.do(f"{registered.headers['location']}/erase")
+    assert looked_up(station, phone="13500001111") == []
+
+
 def test_nobody_else_searches_and_no_one_above_or_beside(system: System) -> None:
     for who in ("resident", "leader1", "volunteer1", "municipal"):
         refused = system.person(who).get("/v1/volunteers")

@@ -131,6 +131,8 @@ def _vouch(steps: Steps) -> None:
     )
     for change, body in changes:
         station.post(f"{path}/{change}", body, f"canary-{change}-{body.get('result')}").raise_for_status()
+    for number, status in (({"phone": CANARIES["phone"]}, 200), ({"id_number": CANARIES["id number"]}, 422)):
+        assert station.post("/v1/volunteers/lookup", number, f"canary-{status}").status_code == status
     assert CANARIES["suspension"] in station.get(f"{path}/log").text
     team = steps.system.person("volunteer2").do("/v1/teams", {"name": "护河队", "categories": ["环境保护"]})
     station.post(f"/v1/teams/{team['id']}/dissolve", {"reason": CANARIES["team"]}, "canary-team").raise_for_status()

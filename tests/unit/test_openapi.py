@@ -27,4 +27,4 @@ def test_an_example_is_a_command(command: Any, example: Any) -> None:
 
 
 def test_every_command_that_says_something_of_a_volunteer_has_an_example() -> None:
-    assert len(EXAMPLES) == 9
+    assert len(EXAMPLES) == 10

@@ -36,7 +36,7 @@ from services.registry.domain import (
     must_administer,
 )
 from services.registry.teams import Team
-from services.registry.volunteers import RealName, Sight, Volunteer, sight_of
+from services.registry.volunteers import Numbers, RealName, Sight, Volunteer, sight_of
 
 TODAY = date(2026, 3, 4)
 GOOD = ["11010519491231002X", "440524188001010014", "130802198501051239", "130803196606152041", "130824194005010024"]
@@ -247,9 +247,13 @@ def an_account(**changed: object) -> Account:
     return Account.of(AddAccount.model_validate({**wish, **changed}), "hash", None)
 
 
+def numbers(id_number: str) -> Numbers:
+    return Numbers(id_number, "index", "13912345678", "index of the phone")
+
+
 def register(id_number: str, account: Account, consent: bool = False) -> tuple[Volunteer, VolunteerRegistered]:
     wanted = RegisterVolunteer(name="张桂芝", id_number=id_number, phone="13912345678", guardian_consent=consent)
-    return Volunteer.register("v", wanted, STATION, account, id_number, "index", TODAY)
+    return Volunteer.register("v", wanted, STATION, account, numbers(id_number), TODAY)
 
 
 def test_a_resident_becomes_a_volunteer_of_the_village() -> None:
@@ -286,10 +290,10 @@ def test_from_fourteen_on_no_guardian_is_asked() -> None:
 
 def test_a_volunteer_of_the_reference_data_is_checked_already() -> None:
     wanted = AddVolunteer(id="v", name="苏玉兰", site=STATION.id, id_number=GOOD[0], phone="13912345678")
-    volunteer, registered = Volunteer.add(wanted, STATION, GOOD[0], "index", TODAY)
+    volunteer, registered = Volunteer.add(wanted, STATION, numbers(GOOD[0]), TODAY)
     assert volunteer.real_name is RealName.PASSED and registered.verified
     with pytest.raises(Invalid, match="birth_date"):
-        Volunteer.add(wanted.model_copy(update={"birth_date": TODAY}), STATION, GOOD[0], "index", TODAY)
+        Volunteer.add(wanted.model_copy(update={"birth_date": TODAY}), STATION, numbers(GOOD[0]), TODAY)
 
 
 def test_a_resident_has_the_id_of_the_account() -> None:

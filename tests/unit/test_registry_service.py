@@ -460,6 +460,41 @@ def test_each_viewer_reads_what_is_due_to_them(city: City) -> None:
         city.service.volunteer(actors["staff"], volunteer_id="nobody")
 
 
+def test_staff_looks_up_by_a_whole_number_whoever_is_of_its_place(city: City) -> None:
+    village = {"code": "130802103201", "name": "x", "tier": "station", "parent": INSTITUTE}
+    city.service.open_sites(SYSTEM, {"sites": [village]})
+    one, other = (city.add_account(id, Role.RESIDENT) for id in ("resident", "resident2"))
+    ids = [city.register(one)["id"], city.register(other, ID_NUMBERS[1], phone="139-1234-5678")["id"]]
+    staff, beside = city.add_account("station", Role.STAFF), city.add_account("x", Role.STAFF, site="130802103201")
+
+    def found(who: Actor, **number: str) -> list[str]:
+        return [seen["id"] for seen in city.service.look_up_volunteers(who, command=number)["items"]]
+
+    assert found(staff, id_number="１１０１０５１９４９１２３１００２x") == ids[:1]
+    assert sorted(found(staff, phone="139 1234 5678")) == sorted(ids)
+    assert found(staff, phone="13912345679") == found(staff, id_number=ID_NUMBERS[2]) == []
+    assert found(beside, phone="13912345678") == found(beside, id_number=ID_NUMBERS[0]) == []
+    with pytest.raises(Forbidden):
+        found(one, phone="13912345678")
+    city.service.erase_volunteer(one, volunteer_id=ids[0], command={})
+    assert (found(staff, id_number=ID_NUMBERS[0]), found(staff, phone="13912345678")) == ([], ids[1:])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "path"),
+    [
+        ({}, "id_number"), ({"id_number": ID_NUMBERS[0], "phone": "13912345678"}, "id_number"),
+        ({"id_number": "110105194912310020"}, "id_number"), ({"phone": "12912345678"}, "phone"),
+        ({"name": "张"}, "name"),
+    ],
+)  # fmt: skip
+def test_what_is_no_number_is_not_looked_up(city: City, numbers: Answer, path: str) -> None:
+    staff = city.add_account("station", Role.STAFF)
+    with pytest.raises(Invalid) as refused:
+        city.service.look_up_volunteers(staff, command=numbers)
+    assert [field["path"] for field in refused.value.extra["fields"]] == [path]
+
+
 # -- what decides whom to send --------------------------------------------------------------------------
 
 

@@ -38,6 +38,7 @@ from services.registry.volunteers import (
     MOST_ABSENCES,
     MOST_QUALIFICATIONS,
     Entry,
+    Numbers,
     RealName,
     Sight,
     Volunteer,
@@ -49,6 +50,7 @@ from services.registry.volunteers import (
 TODAY, DAY = date(2026, 3, 4), timedelta(days=1)
 CITY = Site.open(OpenSite(code="1308", name="承德市", tier=Tier.CITY, parent=None), None)[0]
 ID_NUMBER = "130802198501051239"
+NUMBERS = Numbers(ID_NUMBER, "index", "13912345678", "index of the phone")
 
 
 def born_on(day: date) -> str:
@@ -60,7 +62,8 @@ def registered(id_number: str = ID_NUMBER, **changed: Any) -> tuple[Volunteer, V
     wish = {"name": "张桂芝", "id_number": id_number, "phone": "13912345678", "guardian_consent": True}
     account = AddAccount(id="a", username="a", password="demo", name="张桂芝", roles=[], site=CITY.id)
     wanted = RegisterVolunteer.model_validate({**wish, **changed})
-    return Volunteer.register("v", wanted, CITY, Account.of(account, "hash", None), id_number, "index", TODAY)
+    numbers = replace(NUMBERS, id_number=id_number)
+    return Volunteer.register("v", wanted, CITY, Account.of(account, "hash", None), numbers, TODAY)
 
 
 @pytest.fixture
@@ -337,6 +340,7 @@ def test_of_who_is_erased_nothing_is_left_but_the_id_and_the_place(volunteer: Vo
     volunteer.suspend("张桂芝三次没有到场", CITY, TODAY)
     before, volunteer.version = asdict(volunteer), 7
     assert volunteer.erase([], CITY, TODAY) == updated(suspended=True, erased=True, consents=[])
+    assert volunteer.phone_index == ""
     after = asdict(volunteer)
     kept = {name for name, value in after.items() if value and value == before[name]}
     assert kept == {"id", "site", "age_band", "suspended"}
@@ -364,7 +368,7 @@ def test_the_log_forgets_what_was_written_and_whose_account_it_was() -> None:
 def test_reference_data_do_not_bring_back_who_is_erased(volunteer: Volunteer) -> None:
     volunteer.erase([], CITY, TODAY)
     wanted = AddVolunteer(id="v", name="苏玉兰", site=CITY.id, id_number=ID_NUMBER, phone="13912345678")
-    assert not bring_to(volunteer, Volunteer.add(wanted, CITY, ID_NUMBER, "index", TODAY, volunteer)[0])
+    assert not bring_to(volunteer, Volunteer.add(wanted, CITY, NUMBERS, TODAY, volunteer)[0])
 
 
 # -- reference data -------------------------------------------------------------------------------------
@@ -372,15 +376,17 @@ def test_reference_data_do_not_bring_back_who_is_erased(volunteer: Volunteer) ->
 
 def test_reference_data_take_nothing_back_and_tell_the_rest_as_it_is() -> None:
     wanted = AddVolunteer(id="v", name="苏玉兰", site=CITY.id, id_number=ID_NUMBER, phone="13912345678")
-    known, _ = Volunteer.add(wanted, CITY, ID_NUMBER, "index", TODAY)
+    known, _ = Volunteer.add(wanted, CITY, NUMBERS, TODAY)
     known.update_profile(UpdateProfile(skills=["理发"], categories=[Category.CULTURE]), CITY, TODAY)
     known.check_real_name(CheckRealName(result="failed", reason="x"), CITY, TODAY)
     known.version = 3
-    assert not bring_to(known, Volunteer.add(wanted, CITY, ID_NUMBER, "index", TODAY, known)[0])
+    assert not bring_to(known, Volunteer.add(wanted, CITY, NUMBERS, TODAY, known)[0])
     other = wanted.model_copy(update={"phone": "13987654321", "categories": [Category.LAW]})
-    same, event = Volunteer.add(other, CITY, ID_NUMBER, "index", TODAY, replace(known))
+    changed = replace(NUMBERS, phone=other.phone, phone_index="another")
+    same, event = Volunteer.add(other, CITY, changed, TODAY, replace(known))
     assert bring_to(known, same)
-    assert (known.phone, known.skills, known.categories, known.version) == ("13987654321", ["理发"], ["文化艺术"], 3)
+    assert (known.phone, known.phone_index) == ("13987654321", "another")
+    assert (known.skills, known.categories, known.version) == (["理发"], ["文化艺术"], 3)
     assert (event.skills, event.categories, event.verified) == (["理发"], [Category.CULTURE], False)
 
 
