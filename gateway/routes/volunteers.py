@@ -70,6 +70,12 @@ async def log(volunteer_id: Id, call: Caller, limit: Limit = 50, cursor: Text = 
     return await call.query("registry.volunteer_log", volunteer_id=volunteer_id, limit=limit, cursor=cursor)
 
 
+@router.get("/{volunteer_id}/views")
+async def views(volunteer_id: Id, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
+    """Who else has read of the volunteer in clear, when, by which request and what; newest first, of three years."""
+    return await call.query("registry.volunteer_views", volunteer_id=volunteer_id, limit=limit, cursor=cursor)
+
+
 @router.post("/{volunteer_id}/profile")
 async def update_profile(
     volunteer_id: Id, call: Caller,

@@ -70,7 +70,7 @@ def command(model: type[BaseModel] | None = None) -> Callable[[Method], Any]:
 
 
 def query(method: Method) -> Any:
-    """A question: ``method(self, actor, **target)``. Changes nothing."""
+    """A question: ``method(self, actor, **target)``. Changes nothing; one that leaves a trace is a ``command``."""
     parameters = _parameters(method)
 
     @wraps(method)

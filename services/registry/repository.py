@@ -9,10 +9,12 @@ from services.chassis.repository import PAGE_LIMIT, Aggregate, Page, Repository,
 from services.registry.directory import Kind, Listing, listing_id
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
 from services.registry.teams import MemberState, Team, TeamState
-from services.registry.volunteers import Entry, RealName, Volunteer
+from services.registry.volunteers import Entry, RealName, Viewing, Volunteer
 
 A = TypeVar("A", bound=Aggregate)
 BY_ID = ("_id", ASCENDING)
+VIEWINGS_KEPT = 3 * 366 * 24 * 3600
+"""Seconds: the law wants to see for three years how personal data were handled (PIPL, article 56)."""
 
 
 class Counted(Repository[A]):
@@ -139,6 +141,19 @@ class Log(Repository[Entry]):
 
     def whole(self, volunteer_id: str) -> list[Entry]:
         return self.select({"volunteer_id": volunteer_id})
+
+
+class Viewings(Repository[Viewing]):
+    collection = "volunteer_views"
+    aggregate = Viewing
+    indexes = (
+        IndexModel([("volunteers", ASCENDING), BY_ID]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=VIEWINGS_KEPT),
+    )
+
+    def of(self, volunteer_id: str, limit: int, cursor: str | None) -> Page[Viewing]:
+        """Newest first."""
+        return self.page({"volunteers": volunteer_id}, limit, cursor)
 
 
 class Residents(Counted[Resident]):

@@ -66,6 +66,7 @@ from services.registry.repository import (
     Sites,
     Teams,
     Totals,
+    Viewings,
     Volunteers,
 )
 from services.registry.teams import Part, Team
@@ -78,6 +79,7 @@ from services.registry.views import (
     own_team_view,
     site_view,
     team_view,
+    viewing_view,
     volunteer_view,
     waiting_checks_view,
     waiting_teams_view,
@@ -87,7 +89,9 @@ from services.registry.volunteers import (
     READING,
     Entry,
     Numbers,
+    Request,
     Sight,
+    Viewing,
     Volunteer,
     must_search,
     permit,
@@ -112,7 +116,7 @@ class RegistryService:
 
     uow = UnitOfWork(
         sites=Sites, teams=Teams, items=ServiceItems, volunteers=Volunteers, residents=Residents,
-        accounts=Accounts, totals=Totals, releases=Releases, log=Log, directory=Directory,
+        accounts=Accounts, totals=Totals, releases=Releases, log=Log, directory=Directory, viewings=Viewings,
     )  # fmt: skip
 
     # -- who is asking ------------------------------------------------------------------------------
@@ -190,7 +194,7 @@ class RegistryService:
         self._list_volunteer(volunteer, site)
         self._note(actor, volunteer, "consent", volunteer.consents[0].in_words)
         self.uow.accounts.save(account)
-        return self._seen(volunteer, Sight.SELF)
+        return self._seen(actor, volunteer, Sight.SELF)
 
     @command(UpdateProfile)
     def update_profile(self, actor: Actor, volunteer_id: str, command: UpdateProfile) -> dict[str, Any]:
@@ -198,21 +202,21 @@ class RegistryService:
         events = volunteer.update_profile(command, site, _today())
         self._keep(actor, volunteer, events, "profile", "")
         self._list_volunteer(volunteer, site)
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight)
 
     @command(GrantQualification)
     def grant_qualification(self, actor: Actor, volunteer_id: str, command: GrantQualification) -> dict[str, Any]:
         volunteer, site, sight = self._permitted("qualify", actor, volunteer_id)
         events = volunteer.qualify(command, site, _today())
         self._keep(actor, volunteer, events, "qualification", f"{command.kind} {command.until}")
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight)
 
     @command(InsureVolunteer)
     def insure_volunteer(self, actor: Actor, volunteer_id: str, command: InsureVolunteer) -> dict[str, Any]:
         volunteer, site, sight = self._permitted("insure", actor, volunteer_id)
         events = volunteer.insure(command.until, site, _today())
         self._keep(actor, volunteer, events, "insurance", f"{command.until}")
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight)
 
     @command(ReportAbsence)
     def report_absence(self, actor: Actor, volunteer_id: str, command: ReportAbsence) -> dict[str, Any]:
@@ -220,7 +224,7 @@ class RegistryService:
         mates = {id for team in self.uow.teams.with_member(volunteer.id) for id in team.member_ids}
         events = volunteer.report_absence(str(ULID()), command, mates, site, _today())
         self._keep(actor, volunteer, events, "absence", f"{command.start}～{command.end}")
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight)
 
     @command(WithdrawAbsence)
     def withdraw_absence(
@@ -230,42 +234,42 @@ class RegistryService:
         leave = volunteer.leave(absence_id)
         events = volunteer.withdraw_absence(leave, site, _today())
         self._keep(actor, volunteer, events, "absence_withdrawn", f"{leave.start}～{leave.end}")
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight)
 
     @command(SuspendVolunteer)
     def suspend_volunteer(self, actor: Actor, volunteer_id: str, command: SuspendVolunteer) -> dict[str, Any]:
         volunteer, site, sight = self._permitted("suspend", actor, volunteer_id)
         events = volunteer.suspend(command.reason, site, _today())
         self._keep(actor, volunteer, events, "suspended", command.reason)
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight)
 
     @command(ResumeVolunteer)
     def resume_volunteer(self, actor: Actor, volunteer_id: str, command: ResumeVolunteer) -> dict[str, Any]:
         volunteer, site, sight = self._permitted("resume", actor, volunteer_id)
         events = volunteer.resume(site, _today())
         self._keep(actor, volunteer, events, "resumed", command.reason)
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight)
 
     @command(CheckRealName)
     def check_real_name(self, actor: Actor, volunteer_id: str, command: CheckRealName) -> dict[str, Any]:
         volunteer, site, sight = self._permitted("check_real_name", actor, volunteer_id)
         events = volunteer.check_real_name(command, site, _today())
         self._keep(actor, volunteer, events, f"real_name_{command.result}", command.reason or "")
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight)
 
     @command(GiveConsent)
     def give_consent(self, actor: Actor, volunteer_id: str, command: GiveConsent) -> dict[str, Any]:
         volunteer, site, sight = self._permitted("consent_to", actor, volunteer_id)
         events = volunteer.consent_to(command, site, _today())
         self._keep(actor, volunteer, events, "consent", volunteer.consents[-1].in_words)
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight)
 
     @command(WithdrawConsent)
     def withdraw_consent(self, actor: Actor, volunteer_id: str, command: WithdrawConsent) -> dict[str, Any]:
         volunteer, site, sight = self._permitted("withdraw_consent", actor, volunteer_id)
         events = volunteer.withdraw_consent(command.purpose, site, _today())
         self._keep(actor, volunteer, events, "consent_withdrawn", PURPOSES[command.purpose])
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight)
 
     @command(EraseVolunteer)
     def erase_volunteer(self, actor: Actor, volunteer_id: str, command: EraseVolunteer) -> dict[str, Any]:
@@ -284,9 +288,11 @@ class RegistryService:
             self.uow.accounts.save(account)
         by = volunteer.id if sight is Sight.SELF else actor.id
         self.uow.log.add(Entry(str(ULID()), volunteer.id, now(), by, "erased", ""))
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight)
 
-    @query
+    # Who reads of others leaves a trace, so these reads are commands.
+
+    @command()
     def volunteers(
         self, actor: Actor, q: str | None = None, skill: str | None = None, site: str | None = None, limit: int = 50,
         cursor: str | None = None,
@@ -297,7 +303,8 @@ class RegistryService:
         terms = search_terms(Kind.VOLUNTEER, q, skill)
         ids, following = self.uow.directory.found(Kind.VOLUNTEER, place_of(place), terms, limit, cursor)
         found = self.uow.volunteers.find_many(ids)
-        return {"items": self._seen_by_staff([found[id] for id in ids if id in found]), "next": following}
+        items = self._seen_by_staff(actor, [found[id] for id in ids if id in found], Request.SEARCH)
+        return {"items": items, "next": following}
 
     @command(LookUpVolunteers)
     def look_up_volunteers(self, actor: Actor, command: LookUpVolunteers) -> dict[str, Any]:
@@ -306,20 +313,29 @@ class RegistryService:
         known = self._numbered(command)
         sites = self.uow.sites.find_many({volunteer.site for volunteer in known})
         found = [volunteer for volunteer in known if domain.is_staff_over(actor, sites[volunteer.site].path)]
-        return {"items": self._seen_by_staff(found), "next": None}
+        return {"items": self._seen_by_staff(actor, found, Request.LOOK_UP), "next": None}
 
-    @query
+    @command()
     def volunteer(self, actor: Actor, volunteer_id: str) -> dict[str, Any]:
         volunteer, _, sight = self._permitted("read", actor, volunteer_id)
-        return self._seen(volunteer, sight)
+        return self._seen(actor, volunteer, sight, Request.READ)
 
-    @query
+    @command()
     def volunteer_log(
         self, actor: Actor, volunteer_id: str, limit: int = 50, cursor: str | None = None
     ) -> dict[str, Any]:
         volunteer, _, _ = self._permitted("read_log", actor, volunteer_id)
         page = self.uow.log.of(volunteer.id, limit, cursor)
+        self._trace(actor, [volunteer], Request.LOG, ["notes"])
         return {"items": [entry_view(entry) for entry in page.items], "next": page.next}
+
+    @query
+    def volunteer_views(
+        self, actor: Actor, volunteer_id: str, limit: int = 50, cursor: str | None = None
+    ) -> dict[str, Any]:
+        volunteer, _, _ = self._permitted("read_log", actor, volunteer_id)
+        page = self.uow.viewings.of(volunteer.id, limit, cursor)
+        return {"items": [viewing_view(viewing) for viewing in page.items], "next": page.next}
 
     @every(AGE_TICK)
     def follow_ages(self) -> int:
@@ -532,12 +548,21 @@ class RegistryService:
     def _note(self, actor: Actor, volunteer: Volunteer, what: str, note: str) -> None:
         self.uow.log.add(Entry(str(ULID()), volunteer.id, now(), actor.id, what, note))
 
-    def _seen(self, volunteer: Volunteer, sight: Sight) -> dict[str, Any]:
+    def _seen(
+        self, actor: Actor, volunteer: Volunteer, sight: Sight, request: Request = Request.CHANGE
+    ) -> dict[str, Any]:
+        self._trace(actor, [volunteer], request, sight.in_clear)
         return volunteer_view(volunteer, self.uow.totals.of(volunteer.id), sight)
 
-    def _seen_by_staff(self, found: Sequence[Volunteer]) -> list[dict[str, Any]]:
+    def _seen_by_staff(self, actor: Actor, found: Sequence[Volunteer], request: Request) -> list[dict[str, Any]]:
+        self._trace(actor, found, request, Sight.STAFF.in_clear)
         totals = self.uow.totals.find_many([volunteer.id for volunteer in found])
         return [volunteer_view(v, totals.get(v.id) or VolunteerTotals(v.id), Sight.STAFF) for v in found]
+
+    def _trace(self, actor: Actor, seen: Sequence[Volunteer], request: Request, fields: list[str]) -> None:
+        """Committed before the answer leaves: what leaves no trace is not told."""
+        if viewing := Viewing.of(str(ULID()), seen, now(), actor, request, fields):
+            self.uow.viewings.add(viewing)
 
     def _numbered(self, wanted: LookUpVolunteers) -> list[Volunteer]:
         """Raise ``Invalid``."""

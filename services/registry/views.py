@@ -15,7 +15,7 @@ from services.registry.domain import (
     may_read_posts,
 )
 from services.registry.teams import Part, Team
-from services.registry.volunteers import Consent, Entry, Leave, Sight, Volunteer
+from services.registry.volunteers import Consent, Entry, Leave, Sight, Viewing, Volunteer
 
 WAITING = {
     "approve": "新队伍，待审批", "check": "新志愿者，待实名核验", "admit": "有人申请入队，待答复",
@@ -175,3 +175,9 @@ def _consent(given: Consent) -> dict[str, Any]:
 
 def entry_view(entry: Entry) -> dict[str, Any]:
     return {"id": entry.id, "at": entry.at.isoformat(), "by": entry.by, "what": entry.what, "note": entry.note}
+
+
+def viewing_view(viewing: Viewing) -> dict[str, Any]:
+    """For one of those who were seen; who the others were is not their business."""
+    about = {"id": viewing.id, "at": viewing.at.isoformat(), "by": viewing.by}
+    return {**about, "request": viewing.request, "fields": viewing.fields}

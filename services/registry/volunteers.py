@@ -167,6 +167,9 @@ class Volunteer:
     def sex(self) -> str:
         return identity.sex(self.id_number)
 
+    def is_of(self, actor: Actor) -> bool:
+        return self.id == actor.volunteer or self.account_id == actor.id
+
     # -- what decides whom to send ------------------------------------------------------------------
 
     def update_profile(self, wanted: UpdateProfile, site: Site, today: date) -> list[Event]:
@@ -349,6 +352,39 @@ class Entry:
             self.by = self.volunteer_id
 
 
+class Request(StrEnum):
+    """By what somebody reads of volunteers."""
+
+    SEARCH = "search"
+    LOOK_UP = "look_up"
+    READ = "read"
+    LOG = "log"
+    CHANGE = "change"
+    """The answer shows the volunteer, also where nothing has changed."""
+
+
+@dataclass
+class Viewing:
+    """Somebody has read of others in clear, all by one request. It holds ids and codes only. Never changed."""
+
+    id: str
+    volunteers: list[str]
+    at: datetime
+    by: str
+    """Account id."""
+    request: Request
+    fields: list[str]
+    version: int = 0
+
+    @classmethod
+    def of(
+        cls, id: str, seen: Iterable[Volunteer], at: datetime, actor: Actor, request: Request, fields: list[str]
+    ) -> "Viewing | None":
+        """None: nothing was told in clear, or only of oneself."""
+        others = [volunteer.id for volunteer in seen if not (volunteer.is_of(actor) or volunteer.erased)]
+        return cls(id, others, at, actor.id, request, fields) if others and fields else None
+
+
 # -- age ------------------------------------------------------------------------------------------------
 
 
@@ -401,10 +437,15 @@ class Sight(StrEnum):
         """Why something was decided, and what the volunteer has agreed to."""
         return self in (Sight.SELF, Sight.STAFF)
 
+    @property
+    def in_clear(self) -> list[str]:
+        parts = {"name": self.reads_name, "abilities": self.reads_abilities, "file": self.reads_file}
+        return [part for part, is_read in parts.items() if is_read]
+
 
 def sight_of(actor: Actor, volunteer: Volunteer, path: Collection[str], teams: Iterable[Team]) -> Sight | None:
     """``path`` is that of the volunteer's site, ``teams`` are those that the volunteer is in. None: not at all."""
-    if volunteer.id == actor.volunteer or volunteer.account_id == actor.id:
+    if volunteer.is_of(actor):
         return Sight.SELF
     if is_staff_over(actor, path):
         return Sight.STAFF

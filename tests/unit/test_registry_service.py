@@ -38,6 +38,7 @@ from services.registry.repository import (
     Sites,
     Teams,
     Totals,
+    Viewings,
     Volunteers,
 )
 from services.registry.service import RegistryService
@@ -116,6 +117,7 @@ class FakeWork:
             "releases": Releases,
             "log": Log,
             "directory": Directory,
+            "viewings": Viewings,
         }
         for name, repository in named.items():
             setattr(self, name, type(repository.__name__, (InMemory, repository), {})(self))
@@ -638,6 +640,41 @@ def test_the_log_is_read_by_oneself_and_staff(city: City) -> None:
             city.service.volunteer_log(actors[who], volunteer_id="mate")
     with pytest.raises(NotFound):
         city.service.volunteer_log(actors["stranger"], volunteer_id="mate")
+
+
+def test_who_reads_of_another_in_clear_leaves_a_trace(city: City) -> None:
+    actors = a_team(city)
+    for viewer in ("mate", "third", "leader", "staff"):
+        city.service.volunteer(actors[viewer], volunteer_id="mate")
+    city.service.volunteer_log(actors["staff"], volunteer_id="mate")
+    city.service.look_up_volunteers(actors["staff"], command={"phone": "13912345678"})
+    city.service.update_profile(actors["staff"], volunteer_id="mate", command={})
+    whole = ["name", "abilities", "file"]
+    lines = city.service.volunteer_views(actors["mate"], volunteer_id="mate")["items"]
+    assert [(line["by"], line["request"], line["fields"]) for line in lines] == [
+        ("acc-leader", "read", ["name", "abilities"]), ("center", "read", whole), ("center", "log", ["notes"]),
+        ("center", "look_up", whole), ("center", "change", whole),
+    ]  # fmt: skip
+    (look_up,) = (v for v in city.work.viewings.select({}) if v.request == "look_up")
+    assert sorted(look_up.volunteers) == ["leader", "mate", "stranger", "third"], "one line for all"
+    city.service.erase_volunteer(actors["staff"], volunteer_id="mate", command={})
+    city.service.volunteer(actors["staff"], volunteer_id="mate")
+    assert city.service.volunteer_views(actors["staff"], volunteer_id="mate")["items"] == lines
+
+
+def test_what_others_have_seen_is_read_by_oneself_and_staff(city: City) -> None:
+    actors = a_team(city)
+    for who, error in (("leader", Forbidden), ("third", Forbidden), ("stranger", NotFound)):
+        with pytest.raises(error):
+            city.service.volunteer_views(actors[who], volunteer_id="mate")
+
+
+def test_staff_that_finds_itself_has_seen_nobody_else(city: City) -> None:
+    a_team(city)
+    staff = city.add_account("of-the-center", Role.STAFF, Role.VOLUNTEER, volunteer="mate", site=CENTER)
+    city.service.look_up_volunteers(staff, command={"id_number": ID_NUMBERS[1]})
+    city.service.look_up_volunteers(staff, command={"id_number": ID_NUMBERS[3], "phone": None})
+    assert [viewing.volunteers for viewing in city.work.viewings.select({})] == [["stranger"]]
 
 
 def test_the_clock_tells_of_a_birthday_once(city: City) -> None:
