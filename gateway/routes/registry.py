@@ -35,6 +35,8 @@ async def sites(
 
 @router.get("/sites/{code}")
 async def site(code: Id, call: Caller) -> Response:
+    """`teams_wanted`: of the standing teams (10+N, 5+N) which are there, which named ones are `missing`, and how many
+    of the site's own choice it lacks (`to_choose`)."""
     return await call.query("registry.site", code=code)
 
 

@@ -69,6 +69,7 @@ from services.registry.repository import (
     Viewings,
     Volunteers,
 )
+from services.registry.standing import rule_of
 from services.registry.teams import Part, Team
 from services.registry.views import (
     entry_view,
@@ -171,7 +172,8 @@ class RegistryService:
     @query
     def site(self, actor: Actor, code: str) -> dict[str, Any]:
         site = self._site(code)
-        return site_view(site, self.uow.teams.at(site.id), actor)
+        rule = rule_of(site.tier, _today()) if site.has_post else None
+        return site_view(site, self.uow.teams.at(site.id), rule, actor)
 
     @query
     def service_items(

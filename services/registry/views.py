@@ -1,6 +1,6 @@
 """How places and people look to who asks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -14,6 +14,7 @@ from services.registry.domain import (
     VolunteerTotals,
     may_read_posts,
 )
+from services.registry.standing import Rule, standing_of
 from services.registry.teams import Part, Team
 from services.registry.volunteers import Consent, Entry, Leave, Sight, Viewing, Volunteer
 
@@ -43,7 +44,8 @@ def listed_site_view(site: Site) -> dict[str, Any]:
     return {"code": site.id, "name": site.name, "tier": site.tier, "parent": site.parent}
 
 
-def site_view(site: Site, teams: Iterable[Team], actor: Actor) -> dict[str, Any]:
+def site_view(site: Site, teams: Sequence[Team], rule: Rule | None, actor: Actor) -> dict[str, Any]:
+    """``rule``: which teams it must have."""
     return {
         **listed_site_view(site),
         "path": site.path,
@@ -54,6 +56,7 @@ def site_view(site: Site, teams: Iterable[Team], actor: Actor) -> dict[str, Any]
         "sisters": site.sisters,
         "staffing": _staffing(site, may_read_posts(actor)),
         "teams": [_team(team) for team in teams],
+        "teams_wanted": _teams_wanted(rule, teams) if rule else None,
     }
 
 
@@ -64,6 +67,18 @@ def _staffing(site: Site, with_persons: bool) -> dict[str, Any]:
         "rule": {"title": rule.title, "min": rule.least, "max": rule.most} if rule else None,
         "filled": filled,
         "met": rule.met_by(filled) if rule else True,
+    }
+
+
+def _teams_wanted(rule: Rule, teams: Sequence[Team]) -> dict[str, Any]:
+    standing = standing_of(rule, teams)
+    return {
+        "rule": {"title": rule.title, "version": rule.version, "count": rule.count, "named": rule.named},
+        "there": [{"kind": kind, "teams": ids} for kind, ids in standing.there.items()],
+        "missing": standing.missing,
+        "to_choose": standing.to_choose,
+        "suggested": standing.suggested,
+        "met": standing.met,
     }
 
 

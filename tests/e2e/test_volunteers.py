@@ -184,6 +184,28 @@ def test_a_team_is_proposed_approved_joined_and_asked_until_it_is_dissolved(step
     assert id not in [team["id"] for team in founder.read("/v1/me")["teams"]]
 
 
+def test_a_site_tells_which_of_its_standing_teams_are_missing(system: System) -> None:
+    center = system.person("center")
+
+    def wanted(code: str) -> dict[str, Any]:
+        told: dict[str, Any] = center.read(f"/v1/sites/{code}")["teams_wanted"]
+        return told
+
+    assert [(wanted(code)["rule"]["title"], wanted(code)["met"]) for code in ("130802", "130802103")] == [
+        ("10+N", True), ("5+N", True),
+    ]  # fmt: skip
+    bare = wanted(CENTER)
+    assert (bare["there"], bare["missing"], bare["to_choose"]) == ([], bare["rule"]["named"], 7)
+    assert center.read("/v1/sites/130802103202")["teams_wanted"] is None
+    path = "/v1/teams/shuangqiao-wenyi"
+    center.do(f"{path}/suspend", {"reason": "换届"})
+    try:
+        assert (wanted("130802")["missing"], wanted("130802")["met"]) == (["文化文艺服务"], False)
+    finally:
+        center.do(f"{path}/resume", {"reason": "换届完成"})
+    assert wanted("130802")["met"]
+
+
 def _place_tax(steps: Steps) -> dict[str, Any]:
     return steps.place(service_item=TAXES.id)
 

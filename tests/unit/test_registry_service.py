@@ -173,8 +173,8 @@ class City:
         answer = self.service.add_account(SYSTEM, {**command, "site": STATION, **changed})
         return Actor.model_validate(answer)
 
-    def form_team(self, *members: str, site: str = STATION) -> None:
-        command = {"id": "team", "name": "队", "site": site, "categories": [Category.COMMUNITY]}
+    def form_team(self, *members: str, site: str = STATION, kind: str = "") -> None:
+        command = {"id": "team", "name": "队", "site": site, "categories": [Category.COMMUNITY], "kind": kind}
         self.service.form_team(SYSTEM, {**command, "leader_id": members[0], "member_ids": members})
 
     def register(self, actor: Actor, id_number: str = ID_NUMBERS[0], **changed: Any) -> Answer:
@@ -348,6 +348,20 @@ def test_a_site_shows_staffing_and_teams(city: City) -> None:
     }
     assert [(team["id"], team["members"]) for team in seen["teams"]] == [("team", 1)]
     assert "person" not in city.service.site(NOBODY, code=STATION)["staffing"]["posts"][0]
+
+
+def test_a_site_shows_which_standing_teams_it_lacks(city: City) -> None:
+    city.add_volunteer("leader")
+    city.form_team("leader", site=CENTER, kind="文化文艺服务")
+    staff = city.add_account("center", Role.STAFF, site=CENTER)
+    wanted = city.service.site(NOBODY, code=CENTER)["teams_wanted"]
+    assert (wanted["rule"]["title"], wanted["met"]) == ("10+N", False)
+    assert wanted["there"] == [{"kind": "文化文艺服务", "teams": ["team"]}]
+    assert (wanted["missing"], wanted["to_choose"]) == (["理论政策宣讲", "助学支教"], 7)
+    city.service.suspend_team(staff, team_id="team", command={"reason": "x"})
+    assert city.service.site(NOBODY, code=CENTER)["teams_wanted"]["there"] == []
+    assert city.service.site(NOBODY, code=INSTITUTE)["teams_wanted"]["to_choose"] == 3
+    assert city.service.site(NOBODY, code=STATION)["teams_wanted"] is None
 
 
 def test_an_unknown_site_is_not_found(city: City) -> None:
