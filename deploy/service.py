@@ -21,6 +21,7 @@ from pydantic import ValidationError  # noqa: E402
 
 from deploy.topology import PUBLISHERS, service_class, subscriptions  # noqa: E402
 from services.chassis.environment import describe  # noqa: E402
+from services.chassis.keys import WrongKey  # noqa: E402
 from services.chassis.memory import keep_what_is_loaded, share_one_arena  # noqa: E402
 from services.chassis.settings import settings  # noqa: E402
 from services.chassis.telemetry import configure_logging, logger  # noqa: E402
@@ -33,7 +34,7 @@ def main(name: str) -> int:
 
 
 def run(service: Any, config: Callable[[], dict[str, Any]]) -> int:
-    """Until the container stops or dies; a wrong setting is named and nothing is started."""
+    """Until the container stops or dies; a wrong setting or key is named and nothing is started."""
     try:
         configuration = settings()
     except ValidationError as error:
@@ -42,7 +43,11 @@ def run(service: Any, config: Callable[[], dict[str, Any]]) -> int:
     share_one_arena()
     configure_logging(service.name, configuration.log_level)
     container = ServiceContainer(service, config())
-    container.start()  # until here a signal ends the process at once: nothing runs that could be drained
+    try:
+        container.start()  # until here a signal ends the process at once: nothing runs that could be drained
+    except WrongKey as error:
+        print(f"cannot start {service.name}: {error}", file=sys.stderr)
+        return 2
     on_signal(lambda: eventlet.spawn_n(drain, container))
     keep_what_is_loaded()
     logger().info("started", service=service.name, replica=configuration.replica)

@@ -10,11 +10,11 @@ import pytest
 from pymongo import MongoClient
 
 from deploy.local.servers import MongoDB, RabbitMQ
-from services.chassis import personal
 from services.chassis.settings import settings
 from tests.support.clusters import RabbitCluster
 from tests.support.operate import Command
 from tests.support.processes import World
+from tests.support.rings import use_ring
 from tests.support.servers import Broker, started, virtual_host
 
 
@@ -86,13 +86,11 @@ def sidan(world: World) -> Command:
 
 @pytest.fixture
 def data_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A key for personal data in the test's own process."""
+    """Keys for personal data in the test's own process."""
+    use_ring(monkeypatch)
     monkeypatch.setenv("SIDAN_DATA_KEY", base64.urlsafe_b64encode(bytes(range(32))).decode())
     monkeypatch.setenv("AMQP_URI", "amqp://nowhere")
     monkeypatch.setenv("MONGO_URI", "mongodb://nowhere")
-    cached = (settings, personal._cipher, personal._key)
-    for function in cached:
-        function.cache_clear()
+    settings.cache_clear()
     yield
-    for function in cached:
-        function.cache_clear()
+    settings.cache_clear()

@@ -10,6 +10,7 @@ from bench import city
 from bench.child import Parent
 from deploy.reference import demo, divisions
 from services.chassis.clock import now
+from services.chassis.keys import open_keys
 from services.chassis.memory import keep_what_is_loaded
 from services.chassis.process import declared_indexes
 from services.chassis.repository import to_document
@@ -30,6 +31,7 @@ REPOSITORIES = DispatchService.uow.repositories
 def main() -> None:
     parent = Parent()
     database = connect(settings().mongo_uri, "dispatch")[settings().database("dispatch")]
+    open_keys(database)
     work = Work(database, REPOSITORIES)
     for collection, index in declared_indexes(REPOSITORIES.values()):
         database[collection].create_indexes([index])

@@ -12,6 +12,7 @@ from bench import city
 from bench.child import Parent
 from bench.ours.matching import REPOSITORIES
 from services.chassis.clock import now
+from services.chassis.keys import open_keys
 from services.chassis.repository import Tracked
 from services.chassis.settings import settings
 from services.chassis.unit_of_work import Work, connect
@@ -47,6 +48,7 @@ def copies(documents: list[dict[str, Any]], count: int) -> Iterator[dict[str, An
 def main() -> None:
     parent = Parent()
     database = connect(settings().mongo_uri, "dispatch")[settings().database("dispatch")]
+    open_keys(database)
     work = Work(database, REPOSITORIES)
     rows = copies(patterns(work), parent.arguments["count"])
     while batch := list(islice(rows, BULK)):

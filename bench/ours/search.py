@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from bench.child import Parent
 from bench.ours.matching import BULK, PARENTS, SKILLS
 from deploy.reference import divisions
+from services.chassis.keys import open_keys
 from services.chassis.memory import keep_what_is_loaded
 from services.chassis.personal import encrypt
 from services.chassis.process import declared_indexes
@@ -40,6 +41,7 @@ def main() -> None:
     parent.tell("ready")
     sys.stdin.readline()
     database = connect(settings().mongo_uri, "registry")[name]
+    open_keys(database)
     with MongoClient[dict[str, Any]](settings().mongo_uri) as patient:  # an index over all of them takes minutes
         whole = patient.get_database(name, database.codec_options)
         fill(whole, parent.arguments["people"])

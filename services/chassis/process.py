@@ -19,6 +19,7 @@ from pymongo.errors import PyMongoError
 from services.chassis import clock, telemetry, topology
 from services.chassis.breaker import Breaker
 from services.chassis.broker import Consumer, Consumers, Publisher
+from services.chassis.keys import open_keys
 from services.chassis.lease import Lease
 from services.chassis.outbox import INDEX, Relay
 from services.chassis.parking import Parking
@@ -151,6 +152,7 @@ class UnitOfWork(DependencyProvider):  # type: ignore[misc]
         while True:
             try:
                 self._ensure_indexes()
+                open_keys(self.database, self.repositories.values())
                 self.storage.pauses.read()
                 return self.storage.parking.read()
             except PyMongoError as error:

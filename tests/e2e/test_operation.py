@@ -43,6 +43,7 @@ def about(system: System) -> dict[str, str]:
         "AMQP_URI": system.amqp_uri,
         "MONGO_URI": system.mongo_uri,
         "SIDAN_DATABASE_PREFIX": system.prefix,
+        "SIDAN_DATA_KEY": system.data_key,
     }
 
 

@@ -45,7 +45,7 @@ def _reveals_nothing(response: httpx.Response) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [{"urgent": CANARY}, {"offers": [{"team": {CANARY: 1}}]}, {"address": f"enc1:{CANARY}"}]
+    "damage", [{"urgent": CANARY}, {"offers": [{"team": {CANARY: 1}}]}, {"address": f"enc2:{CANARY}"}]
 )
 def test_an_error_in_a_service_is_logged_with_its_place_and_without_its_words(
     system: System, steps: Steps, damage: dict[str, Any]

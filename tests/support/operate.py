@@ -9,7 +9,7 @@ from typing import Any
 from deploy.cli import main
 from deploy.operate.system import System
 from tests.support.cli import called
-from tests.support.processes import ROOT, World
+from tests.support.processes import KEY, ROOT, World
 from tests.support.sample import AlphaService, BetaService
 from tests.support.topology import PUBLISHERS
 
@@ -26,7 +26,7 @@ class Command:
         self.environment = {
             **os.environ, "AMQP_URI": world.amqp_uri, "MONGO_URI": world.mongo_uri,
             "SIDAN_DATABASE_PREFIX": world.prefix, "SIDAN_RETRY_DELAYS": "[0.2, 0.5, 1]",
-            "SIDAN_DATA_DIR": str(world.folder),
+            "SIDAN_DATA_DIR": str(world.folder), "SIDAN_DATA_KEY": KEY,
         }  # fmt: skip
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:

@@ -53,7 +53,7 @@ class System:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.token_secret = secrets.token_bytes(32)
-        self.data_key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        self.data_key = settings.get("SIDAN_DATA_KEY") or base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self.offset = _offset()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIDAN_")}
         self._environment = inherited | {

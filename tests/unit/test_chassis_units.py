@@ -224,15 +224,15 @@ def test_the_same_text_is_never_encrypted_to_the_same_bytes_and_never_readable(d
     one, other = encrypt("王秀英"), encrypt("王秀英")
     assert one != other
     assert "王秀英" not in one
-    assert "王秀英".encode() not in base64.urlsafe_b64decode(one.removeprefix("enc1:"))
+    assert "王秀英".encode() not in base64.urlsafe_b64decode(one.removeprefix("enc2:one:"))
 
 
 @pytest.mark.parametrize("position", [0, 11, 12, 20, -1])
 def test_a_changed_byte_shows(data_key: None, position: int) -> None:
-    sealed = bytearray(base64.urlsafe_b64decode(encrypt("王秀英").removeprefix("enc1:")))
+    sealed = bytearray(base64.urlsafe_b64decode(encrypt("王秀英").removeprefix("enc2:one:")))
     sealed[position] ^= 1
     with pytest.raises(InvalidTag):
-        decrypt("enc1:" + base64.urlsafe_b64encode(sealed).decode())
+        decrypt("enc2:one:" + base64.urlsafe_b64encode(sealed).decode())
 
 
 def test_a_blind_index_finds_the_same_text_and_tells_nothing(data_key: None) -> None:

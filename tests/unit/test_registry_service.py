@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from services.chassis import personal
 from services.chassis.clock import now
 from services.chassis.messages import Event
 from services.chassis.repository import Page
@@ -42,6 +41,7 @@ from services.registry.repository import (
     Volunteers,
 )
 from services.registry.service import RegistryService
+from tests.support.rings import use_ring
 
 STATION, INSTITUTE, CENTER, CITY = "130802103202", "130802103", "130802", "1308"
 ID_NUMBERS = ("11010519491231002X", "440524188001010014", "130802198501051239", "130803196606152041")
@@ -138,12 +138,10 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AMQP_URI", "amqp://nowhere/")
     monkeypatch.setenv("MONGO_URI", "mongodb://nowhere/")
     monkeypatch.setenv("SIDAN_DATA_KEY", base64.urlsafe_b64encode(bytes(range(32))).decode())
-    caches = (settings, personal._key, personal._cipher)
-    for cache in caches:
-        cache.cache_clear()
+    use_ring(monkeypatch)
+    settings.cache_clear()
     yield
-    for cache in caches:
-        cache.cache_clear()
+    settings.cache_clear()
 
 
 class City:
