@@ -11,11 +11,11 @@ import sys
 
 os.environ.setdefault("EVENTLET_NO_GREENDNS", "yes")  # its resolver takes half a second to load
 
-from deploy.operate import backup, dead, doctor, ledger, queues, reconcile, restore, tickets
+from deploy.operate import backup, dead, doctor, keys, ledger, queues, reconcile, restore, tickets
 from deploy.operate.commands import run
 from deploy.operate.system import System
 
-PARTS = (dead, queues, doctor, ledger, backup, restore, reconcile, tickets)
+PARTS = (dead, queues, doctor, ledger, backup, restore, reconcile, tickets, keys)
 """Modules with a function ``add_to(parts)`` that declares their commands."""
 
 

@@ -18,7 +18,7 @@ from bson.raw_bson import RawBSONDocument
 
 from deploy.operate.commands import Refused
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 SUFFIX = ".bson.gz"
 COMPRESSION = 3

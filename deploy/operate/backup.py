@@ -1,7 +1,5 @@
 """``sidan backup FOLDER``: all databases as they were at one moment, and what was on its way at that moment."""
 
-import hmac
-import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -16,7 +14,6 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from ulid import ULID
 
-from deploy.local.environment import data_dir, load_secrets
 from deploy.operate import messages
 from deploy.operate.archive import RAW, Archive
 from deploy.operate.commands import DONE, Refused, answer, command, progress
@@ -25,7 +22,6 @@ from deploy.operate.system import Document, System
 from services.chassis.parking import PARKING
 
 EVENTS, DEAD = "events", "dead"
-DATA_KEY = "SIDAN_DATA_KEY"
 RESTORING = "restoring"
 """Collection of the tools' database that is there while a restore is under way."""
 REACH = 24.0
@@ -50,7 +46,7 @@ def run(system: System, options: Any) -> int:
     size = sum(file["bytes"] for file in files.values())
     lines = [
         f"{options.folder}: {len(files)} files, {size:,} bytes, as of {manifest['moment']:%Y-%m-%d %H:%M:%S} UTC",
-        "Personal data in it is encrypted: keep SIDAN_DATA_KEY elsewhere, or it can never be read again.",
+        "Personal data in it can never be read without SIDAN_DATA_KEY, which is not in it: keep that elsewhere.",
     ]
     if broker is None:
         lines.append("Without the broker: what was on its way is not in it.")
@@ -74,7 +70,6 @@ def back_up(system: System, broker: Any, folder: Path, reach: timedelta) -> Docu
         "cluster_time": at,
         "prefix": system.database("").name,
         "mongodb": system.database_client.server_info()["version"],
-        "key_check": key_check(),
         "collections": collections,
     }
     if broker is not None:
@@ -162,22 +157,6 @@ def _collections(system: System) -> list[tuple[str, str]]:
         for service in databases(system)
         for name in sorted(system.database(service).list_collection_names(filter=plain))
     ]
-
-
-def key_check() -> str | None:
-    """Tells one data key from another and nothing else; None where the key is not known here."""
-    key = next(_data_keys(), None)
-    return hmac.digest(key.strip().encode(), b"sidan backup", "sha256").hex()[:16] if key else None
-
-
-def _data_keys() -> Iterator[str]:
-    """From the environment, a mounted file or the local runtime's file, as services are given it."""
-    if told := os.environ.get(DATA_KEY):
-        yield told
-    if mounted := os.environ.get("SIDAN_SECRETS_DIR"):
-        yield from (file.read_text() for file in Path(mounted).iterdir() if file.name.upper() == DATA_KEY)
-    if (local := data_dir() / "secrets.env").exists():
-        yield load_secrets(local)[DATA_KEY]
 
 
 class Told:

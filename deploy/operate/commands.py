@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 from pymongo.errors import PyMongoError
 
 from deploy.operate.system import NoSystem, System
+from services.chassis.keys import WrongKey
 from services.chassis.telemetry import masked
 from services.contracts.privacy import mask
 
@@ -79,6 +80,8 @@ def run(options: Any, system: System) -> int:
         return int(options.run(system, options))
     except Refused as error:
         return _fail(str(error), error.code)
+    except WrongKey as error:
+        return _fail(f"{error}.", FOUND)
     except NoSystem as error:
         return _fail(str(error), AWAY)
     except amqp.exceptions.AccessRefused as error:

@@ -13,6 +13,7 @@ from deploy.operate.broker import in_the_broker
 from deploy.operate.commands import DONE, FOUND, answer, command
 from deploy.operate.database import in_the_database
 from deploy.operate.finding import ERROR, Finding, error, warning
+from deploy.operate.keys import in_the_rings
 from deploy.operate.machine import demo_accounts, on_this_machine
 from deploy.operate.management import management
 from deploy.operate.system import System, endpoints
@@ -50,6 +51,7 @@ def findings(system: System) -> Iterator[Finding]:
     if not any(finding.about == "database" for finding in away):
         yield from _looked("database", lambda: in_the_database(system))
         yield from _looked("database", lambda: _state(system))
+        yield from _looked("keys", lambda: in_the_rings(system))
     if not any(finding.about == "broker" for finding in away):
         yield from _looked("broker", lambda: _of_broker(system))
     yield from _looked("machine", lambda: on_this_machine(system))

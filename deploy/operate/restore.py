@@ -13,14 +13,16 @@ from typing import Any
 
 from deploy.operate import archive, messages
 from deploy.operate.archive import MANIFEST
-from deploy.operate.backup import BATCH, DEAD, EVENTS, RESTORING, Told, key_check
+from deploy.operate.backup import BATCH, DEAD, EVENTS, RESTORING, Told
 from deploy.operate.commands import DONE, Refused, answer, command, progress
 from deploy.operate.copies import Copies, count, in_batches
+from deploy.operate.envelope import envelope_key, fits
 from deploy.operate.snapshot import OPERATION, databases
 from deploy.operate.stopped import standing
 from deploy.operate.system import Document, System
 from services.chassis import topology
 from services.chassis.frames import Outgoing
+from services.chassis.keys import KEYS
 from services.chassis.messages import PREFIX, Envelope
 from services.chassis.parking import PARKING
 from services.chassis.topology import DEAD_SUFFIX, EVENT_LOG, UNROUTED, retry_queue
@@ -59,15 +61,22 @@ def run(system: System, options: Any) -> int:
 
 def _check(folder: Path, manifest: Document) -> None:
     """Everything that can be known before anything is touched. Raise ``Refused``."""
-    known, own = manifest["key_check"], key_check()
-    if known and known != own:
-        raise Refused(
-            f"The backup needs the SIDAN_DATA_KEY that it was made with, and {'another' if own else 'none'} is set:"
-            " its personal data could not be read. Set it, or copy secrets.env to the data directory."
-        )
     for name, told in manifest["files"].items():
         archive.check_file(folder, name, told)
     progress(f"  {len(manifest['files'])} files are as they were written")
+    for kept in manifest["collections"]:
+        if kept["name"] == KEYS:
+            _check_key(folder, kept["service"])
+
+
+def _check_key(folder: Path, service: str) -> None:
+    for ring in archive.documents_of(folder, f"{service}/{KEYS}"):
+        if not fits(ring):
+            set_is = "another" if envelope_key() else "none"
+            raise Refused(
+                f"The backup needs the SIDAN_DATA_KEY that wraps its keys, and {set_is} is set:"
+                " its personal data could not be read. Set it, or copy secrets.env to the data directory."
+            )
 
 
 def restore(system: System, broker: Any, folder: Path, manifest: Document, replace: bool) -> dict[str, int]:

@@ -18,7 +18,8 @@ from pymongo import MongoClient
 from deploy.local.servers import MongoDB, RabbitMQ
 from deploy.operate.archive import MANIFEST
 from tests.e2e.steps import Steps
-from tests.e2e.test_operation import CLOSED_QUEUE, publish_unreadable, sidan
+from tests.e2e.test_operation import CLOSED_QUEUE, about, publish_unreadable, sidan
+from tests.support.cli import called
 from tests.support.failpoints import failing
 from tests.support.processes import eventually
 from tests.support.servers import virtual_host
@@ -26,7 +27,7 @@ from tests.support.system import System
 
 pytestmark = pytest.mark.long
 
-KEY = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+KEY, OTHER_KEY = (base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() for _ in range(2))
 EVENTS = "events.bson.gz"
 ACCOUNTS = "points/accounts.bson.gz"
 
@@ -186,14 +187,11 @@ def test_a_restore_refuses_a_running_system(backup: Path, old: System) -> None:
     assert "stop" in refusal(sidan(old, "restore", str(backup), "--replace"))
 
 
-def test_a_restore_refuses_another_data_key(
-    old: System, new: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SIDAN_DATA_KEY", KEY)
-    assert sidan(old, "backup", str(tmp_path / "keyed")).returncode == 0
-    assert KEY not in (tmp_path / "keyed" / MANIFEST).read_text()
-    monkeypatch.setenv("SIDAN_DATA_KEY", base64.urlsafe_b64encode(bytes(32)).decode())
-    assert "SIDAN_DATA_KEY" in refusal(sidan(new, "restore", str(tmp_path / "keyed")))
+@pytest.mark.parametrize(("key", "told"), [(OTHER_KEY, "another is set"), ("", "none is set")])
+def test_a_restore_refuses_another_data_key(backup: Path, new: System, key: str, told: str, tmp_path: Path) -> None:
+    elsewhere = {"SIDAN_DATA_KEY": key, "SIDAN_DATA_DIR": str(tmp_path)}
+    said = refusal(called(("restore", str(backup)), about(new) | elsewhere))
+    assert "SIDAN_DATA_KEY" in said and told in said
     assert not documents(new, "registry", "sites")
 
 
