@@ -17,7 +17,7 @@ from ulid import ULID
 from deploy.operate import messages
 from deploy.operate.archive import RAW, Archive
 from deploy.operate.commands import DONE, Refused, answer, command, progress
-from deploy.operate.snapshot import OPERATION, Unreadable, cluster_time, databases, moment
+from deploy.operate.snapshot import OPERATION, Unreadable, cluster_time, collections, databases, moment
 from deploy.operate.system import Document, System
 from services.chassis.parking import PARKING
 
@@ -62,7 +62,7 @@ def back_up(system: System, broker: Any, folder: Path, reach: timedelta) -> Docu
     archive.begin()
     letters = _copy_dead(system, archive, broker)  # before, so that none is newer than the moment
     with moment(system) as session:
-        collections = _copy_databases(system, archive, session)
+        copied = _copy_databases(system, archive, session)
         parked = _parked(system, session)
         at = cluster_time(session)
     told: Document = {
@@ -70,7 +70,7 @@ def back_up(system: System, broker: Any, folder: Path, reach: timedelta) -> Docu
         "cluster_time": at,
         "prefix": system.database("").name,
         "mongodb": system.database_client.server_info()["version"],
-        "collections": collections,
+        "collections": copied,
     }
     if broker is not None:
         waiting = [time for id in parked - letters for time in _told_at(id)]
@@ -151,12 +151,7 @@ def _queues(system: System) -> list[str]:
 
 
 def _collections(system: System) -> list[tuple[str, str]]:
-    plain = {"type": "collection", "name": {"$not": {"$regex": "^system[.]"}}}
-    return [
-        (service, name)
-        for service in databases(system)
-        for name in sorted(system.database(service).list_collection_names(filter=plain))
-    ]
+    return [(service, name) for service in databases(system) for name in collections(system.database(service))]
 
 
 class Told:

@@ -23,6 +23,7 @@ from deploy.operate.commands import DONE, FOUND, Misused, Refused, answer, comma
 from deploy.operate.copies import in_batches
 from deploy.operate.envelope import NEW_DATA_KEY, envelope_key, fits, required_key
 from deploy.operate.finding import Finding, error, warning
+from deploy.operate.snapshot import collections
 from deploy.operate.system import Document, System
 from services.chassis.keys import KEYS, RING, Envelope, data_keys, new_id, opened, stored, unwrapped
 from services.chassis.personal import MARK, Ring
@@ -91,7 +92,7 @@ def _encrypted(
     service: str, database: Database[Document], marks: re.Pattern[bytes] = TEXTS
 ) -> Iterator[tuple[str, RawBSONDocument]]:
     """Documents with such texts, wherever in them, with the name of their collection: every byte is looked at."""
-    for name in sorted(database.list_collection_names(filter={"type": "collection"})):
+    for name in collections(database):
         raw = cast(Collection[RawBSONDocument], database.get_collection(name, codec_options=cast(Any, RAW)))
         told = Told(f"{service}.{name}", database[name].estimated_document_count())
         for number, document in enumerate(raw.find({}, batch_size=BATCH)):
@@ -275,7 +276,11 @@ def _foreign(ring: Document, own: Envelope) -> list[str]:
 
 def in_the_rings(system: System) -> Iterator[Finding]:
     """What is wrong with the keys, and what has not been brought to its end."""
-    known = envelope_key() is not None
+    try:
+        known = envelope_key() is not None
+    except Misused as wrong:
+        known = False
+        yield error("keys", str(wrong), "set the key that wraps the keys of the services")
     for service, ring in rings(system).items():
         if known and not fits(ring):
             what = f"SIDAN_DATA_KEY, as it is set here, does not wrap the keys of {service}"

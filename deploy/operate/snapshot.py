@@ -7,10 +7,11 @@ from typing import Any
 from bson import Timestamp
 from pymongo import MongoClient
 from pymongo.client_session import ClientSession
+from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from deploy.operate.commands import Refused
-from deploy.operate.system import System
+from deploy.operate.system import Document, System
 
 OPERATION = "operation"
 """The tools' own database, since services share none."""
@@ -44,6 +45,12 @@ def moment(system: System) -> Iterator[ClientSession]:
 def databases(system: System) -> tuple[str, ...]:
     """What the names of a system's databases end with."""
     return (*system.publishers, OPERATION)
+
+
+def collections(database: Database[Document]) -> list[str]:
+    """All but views and what is the server's own."""
+    plain = {"type": "collection", "name": {"$not": {"$regex": "^system[.]"}}}
+    return sorted(database.list_collection_names(filter=plain))
 
 
 def cluster_time(session: ClientSession) -> Timestamp:

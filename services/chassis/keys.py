@@ -92,7 +92,7 @@ def load(database: Database[Document], envelope: Envelope) -> Ring:
     ring = stored(database)
     if ring is None:
         raise WrongKey(f"the keys of {database.name} are gone: restore a backup")
-    return opened(ring, envelope, database.name)
+    return opened(ring, envelope)
 
 
 def open_keys(database: Database[Document], repositories: Iterable[type[Repository[Any]]] = ()) -> None:

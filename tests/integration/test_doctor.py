@@ -1,5 +1,6 @@
 """``sidan doctor``: each fault is planted in a running system, and named."""
 
+import base64
 import json
 import os
 import subprocess
@@ -174,6 +175,11 @@ FAULTS: dict[str, tuple[Callable[[Planting], Any], str]] = {
     "the processor is too old": (old_processor, "it has no AVX"),
     "few files": (few_files, "beta-1 may open 512 files"),
     "a secret is guessable": (demo_secrets, "SIDAN_TOKEN_SECRET is no random key"),
+    "another data key": (
+        lambda p: p.sidan.environment.update(SIDAN_DATA_KEY=base64.urlsafe_b64encode(os.urandom(32)).decode()),
+        "does not wrap the keys of beta",
+    ),
+    "no data key": (lambda p: p.sidan.environment.update(SIDAN_DATA_KEY="c2hvcnQ="), "SIDAN_DATA_KEY must be"),
     "no management API": (no_management, "its management API does not answer"),
     "a process does not answer": (no_answer, "beta-1 does not answer"),
     "no policy": (
