@@ -211,6 +211,7 @@ def test_a_rotation_under_load_loses_nothing_and_leaves_no_old_key(
     (new,) = ids(world)
     assert new == ring(world)["current"] != old
     assert texts_now(world) == notes
+    assert sum(note["count"] for note in world.database("alpha")["notes"].find()) == len(answered)
     assert listed(sidan) == {new: NOTES + len(answered)}
     for row in world.database("alpha")["idempotency"].find():
         assert personal.decrypt(row["answer"]) == f'"{row["_id"]}"'
