@@ -103,7 +103,7 @@ def open_keys(database: Database[Document], repositories: Iterable[type[Reposito
     envelope = Envelope(settings().data_key.get_secret_value())
     if stored(database) is None:
         # Who finds data looks again: it may be that of a replica which has made the ring meanwhile.
-        if _has_encrypted(database, repositories) and stored(database) is None:
+        if _has_personal(database, repositories) and stored(database) is None:
             raise WrongKey(
                 f"{database.name} holds personal data and no keys for it, so an earlier version has written it:"
                 " go on with that version, or begin with empty databases"
@@ -112,9 +112,7 @@ def open_keys(database: Database[Document], repositories: Iterable[type[Reposito
     personal.use(lambda: load(database, envelope))
 
 
-def _has_encrypted(database: Database[Document], repositories: Iterable[type[Repository[Any]]]) -> bool:
-    return any(
-        database[repository.collection].find_one({field: {"$regex": "^enc"}}, {"_id": 1})
-        for repository in repositories
-        for field in personal_fields(repository.aggregate)
-    )
+def _has_personal(database: Database[Document], repositories: Iterable[type[Repository[Any]]]) -> bool:
+    """Asked of the collections' metadata: nothing is read."""
+    kept = (repository.collection for repository in repositories if personal_fields(repository.aggregate))
+    return any(database[name].estimated_document_count() for name in kept)

@@ -137,7 +137,7 @@ def in_production(
         for name in SECRETS:
             values = {process.env.pop(name) for process in production.processes.values()}
             (folder / name.lower()).write_text(f"{values.pop()}\n")
-        _copy(system, production, "accounts", "sites")
+        _copy(system, production, "accounts", "sites", "keys")
         try:
             production.processes["registry"].start()
             eventually(lambda: _add_in_time(production), what=f"the registry answers, see {folder}")
