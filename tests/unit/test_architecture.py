@@ -69,7 +69,7 @@ def test_nameko_and_eventlet_stay_inside_the_chassis_and_the_service_classes(pat
 @pytest.mark.parametrize("path", DOMAINS.values(), ids=DOMAINS)
 def test_a_domain_stands_on_the_standard_library_and_the_contracts(path: Path) -> None:
     own = f"services.{path.parent.name}"
-    allowed = ("services.contracts", "services.chassis.messages", own)
+    allowed = ("services.contracts", "services.chassis.messages", "services.chassis.later", own)
     forbidden = (f"{own}.service", f"{own}.repository", f"{own}.views")
     for name in imports(path):
         known = starts_with(name, *allowed) or name.partition(".")[0] in sys.stdlib_module_names
