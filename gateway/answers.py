@@ -15,6 +15,10 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
+def picture_response(jpeg: bytes) -> Response:
+    return Response(jpeg, 200, {"Cache-Control": "private"}, "image/jpeg")
+
+
 def page_response(page: str) -> Response:
     return Response(page, 200, {"Vary": "Accept"}, "text/html; charset=utf-8")
 

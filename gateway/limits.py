@@ -1,13 +1,20 @@
 """Bounds on what a client may send, and on how long it may take."""
 
 import asyncio
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from gateway.answers import refuse
 from gateway.settings import settings
-from services.contracts.errors import TooLarge, TooSlow
+from services.contracts.errors import ServiceError, TooLarge, TooSlow, Unavailable
 
 MAX_BODY = 1_000_000  # bytes
+MAX_PHOTO = 10 * MAX_BODY
+PHOTOS = re.compile(r"/v1/orders/[^/]+/photos")
+LARGE_AT_ONCE = 4
+"""Bodies over ``MAX_BODY`` that are held at a time, however many clients send one."""
 DRAINED = 16 * MAX_BODY
 """Read and thrown away, so that the client can finish sending and read the answer."""
 BODY = "sidan.body"
@@ -19,43 +26,67 @@ class BodyLimit:
 
     def __init__(self, app: Any) -> None:
         self._app = app
+        self._large = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        try:
-            async with asyncio.timeout(settings().body_seconds):
-                body = await _read(receive)
-        except TimeoutError:
-            await refuse(TooSlow("请求内容没有按时传完，请检查网络后再试"), scope, receive, send)
-            return
-        if body is None:
-            await refuse(TooLarge("请求内容超过 1 MB，请减小后再试"), scope, receive, send)
-            return
-        scope[BODY] = body
-        delivered = False
+        limit = MAX_PHOTO if PHOTOS.fullmatch(scope["path"]) else MAX_BODY
+        with ExitStack() as held:
+            try:
+                async with asyncio.timeout(settings().body_seconds):
+                    body = await _read(receive, limit, lambda: self._has_place(held))
+            except TimeoutError:
+                await refuse(TooSlow("请求内容没有按时传完，请检查网络后再试"), scope, receive, send)
+                return
+            except ServiceError as error:
+                await refuse(error, scope, receive, send)
+                return
+            scope[BODY] = body
+            delivered = False
 
-        async def replay() -> Any:
-            nonlocal delivered
-            if delivered:
-                return await receive()
-            delivered = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            async def replay() -> Any:
+                nonlocal delivered
+                if delivered:
+                    return await receive()
+                delivered = True
+                return {"type": "http.request", "body": body, "more_body": False}
 
-        await self._app(scope, replay, send)
+            await self._app(scope, replay, send)
+
+    def _has_place(self, held: ExitStack) -> bool:
+        """For one more large body, until it is let go."""
+        if self._large >= LARGE_AT_ONCE:
+            return False
+        self._large += 1
+        held.callback(self._leave)
+        return True
+
+    def _leave(self) -> None:
+        self._large -= 1
 
 
-async def _read(receive: Any) -> bytes | None:
+async def _read(receive: Any, limit: int, has_place: Callable[[], bool]) -> bytes:
+    """Raise ``TooLarge``, or ``Unavailable`` where there is no place for a large one."""
     chunks: list[bytes] = []
-    size = 0
+    size, error = 0, None
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return b"".join(chunks)
+            break
         chunk = message.get("body", b"")
-        size += len(chunk)
-        if size <= MAX_BODY:
+        before, size = size, size + len(chunk)
+        if size > limit:
+            error = TooLarge(f"请求内容超过 {limit // 1_000_000} MB，请减小后再试")
+        elif before <= MAX_BODY < size and not has_place():
+            error = Unavailable("正在接收的照片较多，请稍后再试")
+        if error is None:
             chunks.append(chunk)
+        else:
+            chunks.clear()
         if not message.get("more_body") or size > DRAINED:
-            return b"".join(chunks) if size <= MAX_BODY else None
+            break
+    if error is not None:
+        raise error
+    return b"".join(chunks)

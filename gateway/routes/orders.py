@@ -1,14 +1,18 @@
 """Orders: place, dispatch, accept, rate (四单)."""
 
+from base64 import b64decode, b64encode
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator
 
+from gateway import pictures
+from gateway.answers import picture_response
 from gateway.calls import Call, caller
 from services.contracts.dispatch import (
     AcceptOrder,
     AddNote,
+    AddPhoto,
     AdvanceOrders,
     AppointVisit,
     CancelOrder,
@@ -32,6 +36,7 @@ Caller = Annotated[Call, Depends(caller)]
 PAGE_LIMIT = 200
 OrderId = Annotated[str, Path(max_length=64)]
 Limit = Annotated[int, Query(ge=1), AfterValidator(lambda limit: min(limit, PAGE_LIMIT))]
+PICTURE = {"schema": {"type": "string", "format": "binary"}}
 Text = Annotated[str | None, Query(max_length=300)]
 
 
@@ -171,3 +176,32 @@ async def add_note(order_id: OrderId, command: AddNote, call: Caller) -> Respons
 async def notes(order_id: OrderId, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
     """What staff wrote down, oldest first."""
     return await call.query("dispatch.notes", order_id=order_id, limit=limit, cursor=cursor)
+
+
+@router.post(
+    "/{order_id}/photos",
+    status_code=201,
+    openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(pictures.KINDS, PICTURE)}},
+)
+async def add_photo(order_id: OrderId, request: Request, call: Caller) -> Response:
+    """The picture is the body. Kept is what it shows, as a JPEG: upright, at most 1600 pixels a side, without place,
+    time, device or comment."""
+    photo = await pictures.clean(await request.body(), request.headers.get("content-type", ""))
+    data = b64encode(photo.content).decode()
+    command = AddPhoto(data=data, width=photo.width, height=photo.height)
+    return await call.create("dispatch.add_photo", command, f"orders/{order_id}/photos", order_id=order_id)
+
+
+@router.get("/{order_id}/photos")
+async def photos(order_id: OrderId, call: Caller) -> Response:
+    """Of what is to be done, or was done, oldest first; for those who see the address."""
+    return await call.query("dispatch.photos", order_id=order_id)
+
+
+@router.get(
+    "/{order_id}/photos/{photo_id}", response_class=Response, responses={200: {"content": {"image/jpeg": PICTURE}}}
+)
+async def photo(order_id: OrderId, photo_id: OrderId, call: Caller) -> Response:
+    """The picture itself."""
+    found = await call.answer("dispatch.photo", order_id=order_id, photo_id=photo_id)
+    return picture_response(b64decode(found["data"]))

@@ -18,6 +18,10 @@ Url = Annotated[
 ]
 
 
+MAX_PICTURE = 700_000
+"""Bytes of a photo; as text it is within what a request to a service may hold."""
+
+
 class Channel(StrEnum):
     """How staff heard what a resident says."""
 
@@ -152,6 +156,15 @@ class OrderMissed(DispatchEvent):
     team_id: str
 
 
+class OrderPhotographed(DispatchEvent):
+    """``by``: ``resident``, ``site`` or ``team``."""
+
+    fact: ClassVar[str] = "order.photographed"
+
+    photo_id: str
+    by: str
+
+
 class OrderStarted(DispatchEvent):
     fact: ClassVar[str] = "order.started"
 
@@ -284,10 +297,21 @@ class ReportNoShow(Command):
     reason: Reason
 
 
+Pixels = Annotated[int, Field(ge=1, le=1600, strict=True)]
+
+
 class AddNote(Command):
     """Of staff for staff."""
 
     text: Text
+
+
+class AddPhoto(Command):
+    """A JPEG as base64, with nothing in it but what it shows."""
+
+    data: Annotated[str, StringConstraints(min_length=1, max_length=MAX_PICTURE * 4 // 3 + 4)]
+    width: Pixels
+    height: Pixels
 
 
 class AdvanceOrders(Command):

@@ -11,6 +11,7 @@ ServiceError
 │   ├── IllegalTransition   with the state and what is possible
 │   └── AlreadyAccepted     a team has it, perhaps the same one
 ├── TooLarge           413  the body is over the limit
+├── UnsupportedType    415  no kind of file that is taken
 ├── Invalid            422  a field is wrong; ``fields`` says which
 │   └── IdempotencyKeyReused  same key, another request
 ├── TooManyRequests    429  too often; try again after ``retry_after`` seconds
@@ -82,6 +83,10 @@ class AlreadyAccepted(Conflict):
 
 class TooLarge(ServiceError):
     status, slug, title = 413, "too-large", "内容过大"
+
+
+class UnsupportedType(ServiceError):
+    status, slug, title = 415, "unsupported-type", "不支持这种文件"
 
 
 class Invalid(ServiceError):

@@ -27,6 +27,7 @@ DEFAULT_SCORE = 5
 SHORTEST_SEGMENT = timedelta(minutes=1)  # domain, section 6
 CLOCK_TOLERANCE = timedelta(minutes=1)
 FURTHEST_VISIT = timedelta(days=366)
+MOST_PHOTOS = 12
 NEEDS_REPLY = "等待居民回复"
 TEAM_GONE = "队伍已停止活动，自动退单"
 NO_SUCH_ITEM = "本村（社区）没有这项服务，可以点的服务见 GET /v1/service-items"
@@ -66,6 +67,7 @@ TRANSITIONS: dict[str, tuple[State, ...]] = {
     "message": tuple(state for state in State if state not in FINAL),
     "appoint": (*OPEN, State.ACCEPTED),
     "no-show": (State.ACCEPTED,),
+    "photos": (*OPEN, State.ACCEPTED, State.IN_SERVICE, State.COMPLETED),
 }
 STATE_NAMES = {
     State.PLACED: "已点单", State.OFFERED: "已派单", State.ACCEPTED: "已接单", State.IN_SERVICE: "服务中",
@@ -278,6 +280,7 @@ class Order:
     segments: list[Segment] = field(default_factory=list)
     summary: Secret | None = None
     evidence: list[str] = field(default_factory=list)
+    photos: list[str] = field(default_factory=list)
     score: int | None = None
     comment: Secret | None = None
     rated_by: str | None = None
@@ -505,6 +508,15 @@ class Order:
             waiting=self.asked_at is not None, due_at=self.due_at,
         )  # fmt: skip
         return [told]
+
+    def photograph(self, actor: Actor, side: Side, photo_id: str, now: datetime) -> list[Event]:
+        """Of what is to be done, or was; what is rated stays as the resident has seen it."""
+        self._check("photos")
+        if len(self.photos) >= MOST_PHOTOS:
+            raise Conflict(f"一个单最多 {MOST_PHOTOS} 张照片", **self._situation())
+        self.photos.append(photo_id)
+        self._note("photographed", actor.id, now)
+        return [facts.OrderPhotographed(**self._where(), photo_id=photo_id, by=side)]
 
     def move_when_due(self, matcher: Matcher, deadlines: Deadlines, now: datetime) -> list[Event]:
         """What the clock does: nothing before ``due_at``, one step after it."""

@@ -72,6 +72,23 @@ def side_of(actor: Actor, order: Order, teams: Iterable[Team], heard: bool) -> S
     raise Forbidden("只有居民、当前的站（所、中心）和接单队伍的队长可以这样操作")
 
 
+def photographer(actor: Actor, order: Order, teams: Iterable[Team]) -> Side:
+    """Whose photo it is: also of those of the team who were named for the order; raise as ``side_of`` does."""
+    own = list(teams)
+    if actor.volunteer in order.volunteers and any(team.id == order.accepted_by for team in own):
+        return Side.TEAM
+    return side_of(actor, order, own, heard=False)
+
+
+def check_photos(actor: Actor, order: Order, teams: Iterable[Team]) -> None:
+    """Who reads the order in clear sees its photos; raise as ``permit`` does."""
+    own = list(teams)
+    if not may_read(actor, order, own):
+        raise NotFound(UNKNOWN)
+    if not reads_in_clear(actor, order, own):
+        raise Forbidden("接单以后，队伍才能看到照片")
+
+
 def permit_series(actor: Actor, series: Series, changes: bool) -> None:
     """As for placing orders: the requester and staff of the place or above; ``admin`` only reads.
 

@@ -7,7 +7,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from ulid import ULID
 
-from services.chassis.repository import Document, Page, Repository
+from services.chassis.repository import INTERNAL, Document, Page, Repository, from_document
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import NotFound
 from services.dispatch.cases import UNKNOWN as UNKNOWN_CASE
@@ -16,6 +16,7 @@ from services.dispatch.domain import UNKNOWN, Message, Note, Order
 from services.dispatch.inbox import ASKING, IN_A_POOL, OF_A_TEAM, Query, claimable
 from services.dispatch.known import Item, Place, Resident, Team, Volunteer
 from services.dispatch.matching import RuleBook, Task
+from services.dispatch.photos import Photo
 from services.dispatch.series import UNKNOWN as UNKNOWN_SERIES
 from services.dispatch.series import Series
 
@@ -211,6 +212,17 @@ class Notes(Repository[Note]):
     def of(self, order_id: str, limit: int, cursor: str | None) -> Page[Note]:
         """Oldest first."""
         return self.page({"order_id": order_id}, limit, cursor, newest_first=False)
+
+
+class Photos(Repository[Photo]):
+    """A ``PhotoStore`` in the database of the service."""
+
+    collection = "photos"
+    aggregate = Photo
+
+    def listed(self, ids: Iterable[str]) -> list[Photo]:
+        found = self._documents.find({"_id": {"$in": list(ids)}}, {**INTERNAL, "data": 0}, sort=[("_id", ASCENDING)])
+        return [from_document(Photo, document) for document in found]
 
 
 class Cases(Repository[Case]):

@@ -1,5 +1,6 @@
 """Dispatch: an order's way from the resident's wish to its close."""
 
+from base64 import b64decode
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from services.contracts.cases import Complain, SettleCase
 from services.contracts.dispatch import (
     AcceptOrder,
     AddNote,
+    AddPhoto,
     AdvanceOrders,
     AppointVisit,
     CancelOrder,
@@ -61,6 +63,7 @@ from services.dispatch.domain import Message, Note, Order, Segment, Side, Wish
 from services.dispatch.finder import Finder, default_rules, rules_in_force
 from services.dispatch.known import Place, Team
 from services.dispatch.matching import RuleBook
+from services.dispatch.photos import Photo, PhotoStore
 from services.dispatch.repository import (
     AllSeries,
     Cases,
@@ -68,6 +71,7 @@ from services.dispatch.repository import (
     Messages,
     Notes,
     Orders,
+    Photos,
     Places,
     Residents,
     Rules,
@@ -82,6 +86,7 @@ from services.dispatch.views import (
     message_view,
     note_view,
     order_view,
+    photo_view,
     rules_view,
     series_view,
     timeline_view,
@@ -110,7 +115,7 @@ class DispatchService:
     name = "dispatch"
 
     uow = UnitOfWork(
-        orders=Orders, messages=Messages, notes=Notes, cases=Cases, rules=Rules, series=AllSeries,
+        orders=Orders, messages=Messages, notes=Notes, photos=Photos, cases=Cases, rules=Rules, series=AllSeries,
         teams=Teams, places=Places, items=Items, residents=Residents, volunteers=Volunteers,
     )  # fmt: skip
 
@@ -272,6 +277,18 @@ class DispatchService:
         self.uow.notes.add(note)
         return note_view(note)
 
+    @command(AddPhoto)
+    def add_photo(self, actor: Actor, order_id: str, command: AddPhoto) -> dict[str, Any]:
+        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        side = permissions.photographer(actor, order, own)
+        photo = Photo(
+            str(ULID()), order.id, side, now(), command.width, command.height, len(b64decode(command.data)),
+            command.data,
+        )  # fmt: skip
+        self._photos.add(photo)
+        self.uow.orders.save(order, *order.photograph(actor, side, photo.id, photo.at))
+        return photo_view(photo)
+
     @command(Complain)
     def complain(self, actor: Actor, order_id: str, command: Complain) -> dict[str, Any]:
         order, _ = self._permitted("complain", actor, order_id)
@@ -385,6 +402,19 @@ class DispatchService:
         order, _ = self._permitted("read_notes", actor, order_id)
         page = self.uow.notes.of(order.id, limit, cursor)
         return {"items": [note_view(note) for note in page.items], "next": page.next}
+
+    @query
+    def photos(self, actor: Actor, order_id: str) -> dict[str, Any]:
+        """Oldest first."""
+        order = self._photographed(actor, order_id)
+        return {"items": [photo_view(photo) for photo in self._photos.listed(order.photos)]}
+
+    @query
+    def photo(self, actor: Actor, order_id: str, photo_id: str) -> dict[str, Any]:
+        """The picture itself, a JPEG as base64."""
+        if photo_id not in self._photographed(actor, order_id).photos:
+            raise NotFound("没有找到这张照片")
+        return {"data": self._photos.get(photo_id).data}
 
     @query
     def cases(
@@ -599,6 +629,16 @@ class DispatchService:
         case: Case = self.uow.cases.get(case_id)
         case.must_be_seen_by(actor)
         return case
+
+    @property
+    def _photos(self) -> PhotoStore:
+        photos: Photos = self.uow.photos
+        return photos
+
+    def _photographed(self, actor: Actor, order_id: str) -> Order:
+        order: Order = self.uow.orders.get(order_id)
+        permissions.check_photos(actor, order, self.uow.teams.of(actor))
+        return order
 
     def _finder(self) -> Finder:
         return Finder(self.uow, now())

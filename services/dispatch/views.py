@@ -13,6 +13,7 @@ from services.dispatch.inbox import TITLES, Matter
 from services.dispatch.known import Team
 from services.dispatch.matching import Candidate, Decision, RuleSet, in_words
 from services.dispatch.permissions import reads_in_clear
+from services.dispatch.photos import Photo
 from services.dispatch.series import Occurrence, Series
 
 
@@ -50,6 +51,7 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "records": [{"volunteer": s.volunteer_id, "from": s.start, "to": s.end} for s in order.segments],
         "summary": order.summary if clear else None,
         "evidence": order.evidence if clear else [],
+        "photos": order.photos if clear else [],
         "rating": _rating(order, clear),
         "possible": order.possible,
         "pool": bool(order.pool_at),
@@ -153,6 +155,18 @@ def message_view(message: Message) -> dict[str, Any]:
 
 def note_view(note: Note) -> dict[str, Any]:
     return {"id": note.id, "by": note.by, "text": note.text, "time": note.at}
+
+
+def photo_view(photo: Photo) -> dict[str, Any]:
+    return {
+        "id": photo.id,
+        "url": f"/v1/orders/{photo.order_id}/photos/{photo.id}",
+        "width": photo.width,
+        "height": photo.height,
+        "bytes": photo.size,
+        "by": photo.by,
+        "time": photo.at,
+    }
 
 
 def case_view(case: Case) -> dict[str, Any]:

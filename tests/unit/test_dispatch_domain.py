@@ -73,6 +73,7 @@ ALLOWED = {
     **{(state, "message"): state for state in State if state not in FINAL},
     **{(state, "appoint"): state for state in (S.PLACED, S.OFFERED, S.UNMET, S.ACCEPTED)},
     (S.ACCEPTED, "no-show"): S.PLACED,
+    **{(s, "photos"): s for s in (S.PLACED, S.OFFERED, S.UNMET, S.ACCEPTED, S.IN_SERVICE, S.COMPLETED)},
 }
 """Where each command leads, with one team that was offered the order. What is missing is refused."""
 
@@ -101,6 +102,7 @@ def give(command: str, order: Order, now: datetime = MORNING) -> list:
         "reopen": lambda: order.reopen(a_resident(), "没理好", NOBODY, DEADLINES, now)[1],
         "appoint": lambda: order.appoint(leader, Side.TEAM, now, now + HOUR, now),
         "no-show": lambda: order.miss(a_resident(), "没有人来", now),
+        "photos": lambda: order.photograph(leader, Side.TEAM, "p1", now),
     }
     if (order.state, command) == (S.ACCEPTED, "no-show"):
         order.preferred_from = now  # only a visit that was to be can be missed

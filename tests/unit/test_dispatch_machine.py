@@ -14,7 +14,7 @@ from services.chassis.messages import Event
 from services.contracts.dispatch import Wave
 from services.contracts.errors import ServiceError
 from services.contracts.registry import OfferMode, Tier
-from services.dispatch.domain import Entry, OfferState, Order, Side, State
+from services.dispatch.domain import MOST_PHOTOS, Entry, OfferState, Order, Side, State
 from services.dispatch.known import Team
 from tests.builders import (
     DEADLINES,
@@ -176,6 +176,12 @@ class LifeOfAnOrder(RuleBasedStateMachine):
             assert self.order.offer_of(team).state is OfferState.MISSED
             assert self.order.tier_due_at == before.tier_due_at
 
+    @rule(by=some.sampled_from(Side), number=some.integers(1, 5))
+    def photograph(self, by: Side, number: int) -> None:
+        for _ in range(number):
+            id = f"p{len(self.order.photos)}"
+            self.give(lambda order, id=id: order.photograph(a_resident(), by, id, self.now))
+
     @rule(by=some.sampled_from(Side), asks=some.booleans())
     def message(self, by: Side, asks: bool) -> None:
         message = a_message(by, needs_reply=asks and by is not Side.RESIDENT)
@@ -288,6 +294,10 @@ class LifeOfAnOrder(RuleBasedStateMachine):
         assert all(one.time <= other.time for one, other in pairwise(timeline))
         assert ["order." + entry.event for entry in timeline] == self.told
         self.past = deepcopy(timeline)
+
+    @invariant()
+    def it_has_the_photos_that_were_told_of_and_not_too_many(self) -> None:
+        assert len(self.order.photos) == self.told.count("order.photographed") <= MOST_PHOTOS
 
     @invariant()
     def whoever_was_asked_was_decided_on(self) -> None:
