@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
+import httpx
 from pymongo import MongoClient
 
 from deploy.reference import divisions
@@ -13,8 +14,9 @@ from services.chassis.messages import Command
 from services.contracts.actor import SYSTEM
 from services.contracts.registry import OpenSite, OpenSites
 from services.registry.identity import check_character
+from tests.support.pictures import a_photo
 from tests.support.processes import eventually
-from tests.support.system import System
+from tests.support.system import Person, System
 
 VILLAGE, TOWNSHIP, COUNTY = "130802103202", "130802103", "130802"
 TEAMS = {
@@ -94,6 +96,12 @@ class Steps:
         """Oldest first."""
         items: list[dict[str, Any]] = self.system.person(who).read(f"/v1/orders/{order['id']}/messages")["items"]
         return items
+
+    def photograph(self, order: dict[str, Any], who: str, picture: bytes | None = None) -> dict[str, Any]:
+        response = send_photo(self.system.person(who), order, picture or a_photo())
+        assert response.status_code == 201, response.text
+        photo: dict[str, Any] = response.json()
+        return photo
 
     def serve(
         self, order: dict[str, Any], leader: str = "leader1", staff: str = "station",
@@ -177,6 +185,13 @@ class Steps:
             if page["next"] is None:
                 return items
             cursor = f"&cursor={page['next']}"
+
+
+def send_photo(
+    person: Person, order: dict[str, Any], picture: bytes, kind: str = "image/jpeg", key: str | None = None
+) -> httpx.Response:
+    headers = {"Content-Type": kind}
+    return person.request("POST", f"/v1/orders/{order['id']}/photos", key, content=picture, headers=headers)
 
 
 def open_site(system: System, site: OpenSite) -> None:

@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from gateway.app import build
-from tests.e2e.steps import COUNTY, EVERYBODY, MEMBERS, TEAMS, TOWNSHIP, VILLAGE, WISH, Steps, newcomer
+from tests.e2e.steps import COUNTY, EVERYBODY, MEMBERS, TEAMS, TOWNSHIP, VILLAGE, WISH, Steps, newcomer, send_photo
+from tests.support.pictures import a_photo
 from tests.support.processes import eventually
 from tests.support.snapshots import unchanged
 from tests.support.system import Events, Person, System, record
@@ -56,6 +57,7 @@ COMPLAINT = {"about": "conduct", "text": "态度不好"}
 AWAY = {"from": "2099-07-01", "to": "2099-07-31"}
 SOMEBODY = {"volunteer": "vol-linli-1"}
 NEWCOMER = newcomer()
+PHOTO = a_photo()
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,11 @@ MATRIX = {
     "POST /v1/orders/{order_id}/no-show": Row("requester holder", ORDER, "accepted", REASON),
     "POST /v1/orders/{order_id}/note": Row("holder above", ORDER, "accepted", {"text": "老人耳背，请大声些"}),
     "GET /v1/orders/{order_id}/notes": Row("holder above admin", ORDER, "accepted"),
+    "POST /v1/orders/{order_id}/photos": Row("requester holder leader", f"{ORDER} mate", "accepted"),
+    "GET /v1/orders/{order_id}/photos": Row("requester holder above leader mate admin", "member", "accepted"),
+    "GET /v1/orders/{order_id}/photos/{photo_id}": Row(
+        "requester holder above leader mate admin", "member", "accepted"
+    ),
     "POST /v1/orders/{order_id}/complain": Row("requester", ORDER, "closed", COMPLAINT),
     "GET /v1/cases": Row(SIGNED_IN),  # which cases it holds: test_after_service
     "GET /v1/cases/{case_id}": Row("requester holder above admin"),
@@ -218,6 +225,8 @@ class Stock:
     """The id of a series that begins in three hundred days, by place."""
     cases: dict[str, str]
     """The id of a complaint about what was served, by place."""
+    photos: dict[str, str]
+    """The id of a photo of the order that a team has accepted, where there is one, by place."""
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +251,9 @@ def stock(system: System) -> Stock:
     cases = {
         place: who[place].do(path, {"about": "conduct", "text": "态度不好"})["id"] for place, path in about.items()
     }
-    return Stock(orders, hours, series, cases)
+    taken = {place: orders[place, "accepted"] for place in STANDING}
+    photos = {p: steps.photograph(order, STANDING[p]["requester"][0])["id"] for p, order in taken.items()}
+    return Stock(orders, hours, series, cases, photos)
 
 
 def standing_of(username: str, place: str, order: dict[str, Any]) -> str:
@@ -251,6 +262,13 @@ def standing_of(username: str, place: str, order: dict[str, Any]) -> str:
     found = next((s for s, names in STANDING[place].items() if username in names), "stranger")
     lost = found == "leader" and order["accepted_by"] not in (None, TEAMS[username])
     return "member" if lost else found
+
+
+def _standing_to_photos(username: str, place: str, order: dict[str, Any]) -> str:
+    """Members of the team that has accepted are its ``mates``."""
+    found = standing_of(username, place, order)
+    mates = {mate for leader, team in MEMBERS.items() if TEAMS[leader] == order["accepted_by"] for mate in team}
+    return "mate" if found == "member" and f"vol-{username}" in mates else found
 
 
 def _standing_to_volunteer(username: str, volunteer: str) -> str:
@@ -323,6 +341,9 @@ class Try:
     def answer(self, system: System) -> int:
         headers = {} if self.who == ANONYMOUS else system.person(self.who).headers
         method = self.route.split()[0]
+        if self.route == "POST /v1/orders/{order_id}/photos":
+            jpeg = {"Content-Type": "image/jpeg"}
+            return system.http.post(self.path, content=PHOTO, headers=headers | jpeg).status_code
         body = self.body if method == "POST" else None
         return system.http.request(method, self.path, json=body, headers=headers).status_code
 
@@ -333,7 +354,8 @@ def tries(system: System, stock: Stock) -> Iterator[Try]:
         row, path = MATRIX[route], route.split()[1]
         for whose, id, body, standings in _targets(route, row, system, stock):
             for who, standing in standings.items():
-                url = re.sub(r"{\w+}", id, path.replace("{version}", f"{id}-1"))
+                inner = path.replace("{version}", f"{id}-1").replace("{photo_id}", stock.photos.get(whose, ""))
+                url = re.sub(r"{\w+}", id, inner)
                 url += f"?site={id}" if route == "GET /v1/volunteers" else ""
                 yield Try(route, whose, who, url, body(who), row.status(standing, 200))
 
@@ -344,7 +366,8 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
         for place in STANDING:
             order = stock.orders[place, row.state]
             body = partial(body_of, row, place=place, order=order, system=system)
-            yield place, order["id"], body, {who: standing_of(who, place, order) for who in everybody}
+            standing = _standing_to_photos if "/photos" in route else standing_of
+            yield place, order["id"], body, {who: standing(who, place, order) for who in everybody}
     elif "{series_id}" in route or "{case_id}" in route:
         for place, id in (stock.series if "{series_id}" in route else stock.cases).items():
             stand = {who: _standing_to_series(who, place) for who in everybody}
@@ -500,11 +523,14 @@ def test_a_command_of_who_may_give_it_is_carried_out(
     body = body_of(row, name, place, order, system)
     if "records" in body:
         body["records"] = [system.segment(MEMBERS[leader][0], 1)]
-    response = system.person(name).post(f"/v1/orders/{order['id']}/{command}", body)
+    if command == "photos":
+        response = send_photo(system.person(name), order, PHOTO)
+    else:
+        response = system.person(name).post(f"/v1/orders/{order['id']}/{command}", body)
     if command in ("offer", "no-show"):  # allowed, but everybody was asked already, and no visit was agreed on
         assert (response.status_code, response.json()["type"].rpartition("/")[2]) == (409, "conflict")
     else:
-        assert response.status_code == (201 if command in ("reopen", "complain") else 200), response.text
+        assert response.status_code == (201 if command in ("reopen", "complain", "photos") else 200), response.text
 
 
 @pytest.mark.parametrize("command", ["escalate", "cancel", "reject"])

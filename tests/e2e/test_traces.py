@@ -17,8 +17,10 @@ from deploy.reference import demo
 from deploy.topology import subscriptions
 from services.chassis.topology import DEAD_SUFFIX
 from tests.e2e import test_authorisation, test_operation
-from tests.e2e.steps import TEAMS, VILLAGE, WISH, Steps
+from tests.e2e.steps import TEAMS, VILLAGE, WISH, Steps, send_photo
 from tests.faults.log import EventLog
+from tests.support.pictures import CANARY as PLACE
+from tests.support.pictures import a_photo
 from tests.support.processes import eventually
 from tests.support.system import System
 
@@ -33,6 +35,7 @@ CANARIES = {
     "message": "金丝雀问您几点在家",
     "note": "金丝雀耳背，请大声些",
     "complaint": "金丝雀说收了二十元",
+    "photo": PLACE,
     "outcome": "金丝雀的钱已经退回",
     "series' address": "金丝雀大街九十九号",
     "series' description": "金丝雀每天要一份饭",
@@ -50,6 +53,7 @@ STORED = (
     "dispatch.series",
     "dispatch.cases",
     "dispatch.notes",
+    "dispatch.photos",
 )
 WORDS = {
     "wish of the tests": WISH["description"],
@@ -82,6 +86,7 @@ def _life(steps: Steps) -> None:
         (leader, "accept", {"team": TEAMS["leader1"]}),
         (leader, "message", {"text": CANARIES["message"], "needs_reply": True}),
         (steps.system.person("station"), "note", {"text": CANARIES["note"]}),
+        (leader, "photos", a_photo()),
         (leader, "start", {}),
         (leader, "complete", {"records": [record], "summary": CANARIES["summary"]}),
         (resident, "rate", {"score": 5, "comment": CANARIES["comment"]}),
@@ -90,6 +95,10 @@ def _life(steps: Steps) -> None:
         (resident, "reopen", {"reason": f"请打 {phone}"}),
     )
     for who, move, body in moves:
+        if isinstance(body, bytes):
+            photo = send_photo(who, order, body, key=f"canary-{move}").raise_for_status().json()
+            assert resident.get(photo["url"]).is_success
+            continue
         who.post(f"{path}/{move}", body, f"canary-{move}").raise_for_status()
     station = steps.system.person("station")
     (case,) = [c for c in station.read("/v1/cases?state=open&limit=200")["items"] if c["order"] == order["id"]]

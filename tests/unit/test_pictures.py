@@ -8,14 +8,14 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from gateway import limits, pictures
 from gateway.limits import MAX_BODY, MAX_PHOTO, BodyLimit
 from gateway.pictures import Picture, clean, made_anew
 from services.contracts.dispatch import MAX_PICTURE, AddPhoto
 from services.contracts.errors import Invalid, TooLarge, Unavailable, UnsupportedType
-from tests.support.pictures import CANARY, a_photo, noise, opened
+from tests.support.pictures import CANARY, ORIENTATION, a_photo, noise, opened
 
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 PAGE = b"<html><script>alert(1)</script></html>"
@@ -31,22 +31,12 @@ def colours(picture: Image.Image) -> str:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_what_is_noted_beside_the_picture_is_gone(kind: str) -> None:
     sent = a_photo(kind=kind)
-    assert sum(CANARY.encode() in part for part in (sent, zlib_parts(sent))) and opened(sent).getexif()
+    assert CANARY.encode() in sent and opened(sent).getexif()[ORIENTATION] == 1
     kept = made_anew(sent)
     picture = opened(kept.content)
     assert (picture.format, picture.size, colours(picture)) == ("JPEG", (64, 48), "rbbr")
     assert CANARY.encode() not in kept.content and b"Exif" not in kept.content and b"ICC" not in kept.content
     assert not picture.getexif() and set(picture.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
-
-
-def zlib_parts(content: bytes) -> bytes:
-    """What a PNG holds compressed."""
-    found, at = b"", content.find(b"iCCP")
-    while at > 0:
-        start = content.index(b"\x78", at)
-        found += zlib.decompressobj().decompress(content[start:])
-        at = content.find(b"iCCP", start)
-    return found
 
 
 @pytest.mark.parametrize(
@@ -65,6 +55,7 @@ def test_a_picture_is_upright(kind: str, orientation: int, size: tuple[int, int]
     assert ((kept.width, kept.height), colours(opened(kept.content))) == (size, corners)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_broken_notes_do_not_spoil_a_good_picture() -> None:
     sent = a_photo(orientation=6)
     start = sent.index(b"Exif\0\0") + 6
@@ -160,12 +151,6 @@ def test_a_jpeg_of_endless_passes_is_refused() -> None:
     assert made_anew(sent).width == 64
     with pytest.raises(Invalid):
         made_anew(sent[:end] + sent[start:end] * 100 + sent[end:])
-
-
-def test_warnings_of_the_library_stay_out_of_the_log(recwarn: pytest.WarningsRecorder) -> None:
-    with pytest.raises(UnidentifiedImageError):
-        opened(PAGE)
-    assert not recwarn.list
 
 
 # -- in the gateway -------------------------------------------------------------------------------------
