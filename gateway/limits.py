@@ -70,7 +70,8 @@ class BodyLimit:
 async def _read(receive: Any, limit: int, has_place: Callable[[], bool]) -> bytes:
     """Raise ``TooLarge``, or ``Unavailable`` where there is no place for a large one."""
     chunks: list[bytes] = []
-    size, error = 0, None
+    size = 0
+    error: ServiceError | None = None
     while True:
         message = await receive()
         if message["type"] != "http.request":
