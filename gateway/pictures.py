@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +19,14 @@ KINDS = {"image/jpeg": JpegImagePlugin, "image/png": PngImagePlugin, "image/webp
 FORMATS = ["JPEG", "PNG", "WEBP"]
 JPEG = ("JPEG", "MPO")
 MOST_PIXELS = 9_000_000
-MOST_PIXELS_OF_JPEG = {False: 110_000_000, True: 20_000_000}
+MOST_PIXELS_OF_JPEG = {False: 110_000_000, True: 13_000_000}
 """By whether it is progressive. What cameras write can be read at a fraction of its size, all else comes into memory
 as a whole: 150 MB at most."""
-SCAN, MOST_SCANS = b"\xff\xda", 300
-"""Of a JPEG, each a pass over all its pixels; the film behind a moving photo has some by chance."""
+MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
+"""Where a segment of a JPEG begins; what stands between them are pixels."""
+SCAN, END = b"\xda", b"\xd9"
+MOST_SCANS = 30
+"""Passes over all pixels; programs write about ten."""
 LONGEST = 1600
 WAYS = ((LONGEST, 80), (LONGEST, 50), (1024, 50))
 """Pixels of the longer side, and quality: the first that gives few enough bytes."""
@@ -60,7 +64,7 @@ def made_anew(content: bytes) -> Picture:
     """Raise ``Invalid`` for what is no picture, ``TooLarge`` for one with too many pixels."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
-            if opened.format in JPEG and content.count(SCAN) > MOST_SCANS:
+            if opened.format in JPEG and _scans(content) > MOST_SCANS:
                 raise _unreadable()
             return _written(_shown(opened))
     except ServiceError:
@@ -100,6 +104,15 @@ def _written(picture: Image.Image) -> Picture:
         if out.tell() <= MAX_PICTURE:
             break
     return Picture(out.getvalue(), *picture.size)
+
+
+def _scans(jpeg: bytes) -> int:
+    """Segments are passed over by their length, for what they hold may look like one."""
+    scans, at = 0, 2
+    while scans <= MOST_SCANS and (found := MARKER.search(jpeg, at)) and found[1] != END:
+        scans += found[1] == SCAN
+        at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+    return scans
 
 
 def _within(side: int, size: tuple[int, int]) -> tuple[int, int]:

@@ -146,11 +146,13 @@ def test_a_bomb_is_refused_by_what_it_says_of_itself(monkeypatch: pytest.MonkeyP
 
 
 def test_a_jpeg_of_endless_passes_is_refused() -> None:
-    sent = a_photo(progressive=True)
-    start, end = sent.index(pictures.SCAN), sent.rindex(b"\xff\xd9")
-    assert made_anew(sent).width == 64
-    with pytest.raises(Invalid):
-        made_anew(sent[:end] + sent[start:end] * 100 + sent[end:])
+    sent = a_photo(progressive=True, comment=b"\xff\xda" * 100)
+    start, end = sent.rindex(b"\xff\xda"), sent.rindex(b"\xff\xd9")
+    assert made_anew(sent + b"\xff\xda" * 100).width == 64, "they are no passes in a comment, or behind the end"
+    assert made_anew(sent[:end] + sent[start:end] * 10 + sent[end:]).width == 64
+    for hidden in (b"", b"\xff\xfe\x00\x04\xff\xd9"):
+        with pytest.raises(Invalid):
+            made_anew(sent[:end] + (hidden + sent[start:end]) * 30 + sent[end:])
 
 
 # -- in the gateway -------------------------------------------------------------------------------------
