@@ -18,10 +18,9 @@ KINDS = {"image/jpeg": JpegImagePlugin, "image/png": PngImagePlugin, "image/webp
 """Imported here, since Pillow would look for them among all that it knows."""
 FORMATS = ["JPEG", "PNG", "WEBP"]
 JPEG = ("JPEG", "MPO")
-MOST_PIXELS = 9_000_000
-MOST_PIXELS_OF_JPEG = {False: 110_000_000, True: 13_000_000}
-"""By whether it is progressive. What cameras write can be read at a fraction of its size, all else comes into memory
-as a whole: 150 MB at most."""
+MOST_PIXELS = {"JPEG": 110_000_000, "progressive": 13_000_000, "PNG": 9_000_000, "WEBP": 5_000_000}
+"""What cameras write can be read at a fraction of its size; all else comes into memory as a whole, WebP several times:
+about 100 MB at most."""
 MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")
 """Where a segment of a JPEG begins; what stands between them are pixels."""
 SCAN, END = b"\xda", b"\xd9"
@@ -79,7 +78,8 @@ def _unreadable() -> Invalid:
 
 def _shown(opened: ImageFile) -> Image.Image:
     """Its pixels as one sees them, upright, on white, no larger than need be."""
-    most = MOST_PIXELS_OF_JPEG["progressive" in opened.info] if opened.format in JPEG else MOST_PIXELS
+    kind = "JPEG" if opened.format in JPEG else str(opened.format)
+    most = MOST_PIXELS["progressive" if "progressive" in opened.info else kind]
     if opened.width * opened.height > most:
         raise TooLarge(f"照片超过 {most // 10_000} 万像素，请缩小后再传")
     size = _within(LONGEST, opened.size)

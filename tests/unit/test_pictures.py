@@ -145,6 +145,12 @@ def test_a_bomb_is_refused_by_what_it_says_of_itself(monkeypatch: pytest.MonkeyP
         made_anew(png_of(2**31 - 1, 2**31 - 1))
 
 
+@pytest.mark.parametrize(("size", "options"), [((2500, 2001), {"kind": "WEBP"}), ((4000, 3251), {"progressive": True})])
+def test_what_takes_more_memory_may_have_fewer_pixels(size: tuple[int, int], options: dict[str, Any]) -> None:
+    with pytest.raises(TooLarge):
+        made_anew(a_photo(*size, **options))
+
+
 def test_a_jpeg_of_endless_passes_is_refused() -> None:
     sent = a_photo(progressive=True, comment=b"\xff\xda" * 100)
     start, end = sent.rindex(b"\xff\xda"), sent.rindex(b"\xff\xd9")
