@@ -1,6 +1,7 @@
 """Photos: taken apart into pixels and put together anew, so that nothing but what they show comes in."""
 
 import asyncio
+import ctypes
 import io
 import re
 import warnings
@@ -34,6 +35,7 @@ MOST_WAITING = 8
 warnings.filterwarnings("ignore", module="PIL")  # of what is odd in a file, which is not for the log
 _worker = ThreadPoolExecutor(1, "pictures")  # one at a time, so that the memory is that of one
 _waiting = 0
+_libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def made_anew(content: bytes) -> Picture:
         raise
     except Exception:  # a file can be broken in more ways than there are errors for
         raise _unreadable() from None
+    finally:
+        _libc.malloc_trim(0)  # glibc would keep what one large picture took, 60 MB
 
 
 def _unreadable() -> Invalid:
