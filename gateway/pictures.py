@@ -56,9 +56,16 @@ async def clean(content: bytes, kind: str) -> Picture:
         raise Unavailable("正在处理的照片较多，请稍后再试")
     _waiting += 1
     try:
-        return await asyncio.get_running_loop().run_in_executor(_worker, made_anew, content)
+        return await asyncio.get_running_loop().run_in_executor(_worker, _in_turn, content)
     finally:
         _waiting -= 1
+
+
+def _in_turn(content: bytes) -> Picture:
+    try:
+        return made_anew(content)
+    finally:
+        _libc.malloc_trim(0)  # glibc would keep what a large picture took, 60 MB
 
 
 def made_anew(content: bytes) -> Picture:
@@ -72,8 +79,6 @@ def made_anew(content: bytes) -> Picture:
         raise
     except Exception:  # a file can be broken in more ways than there are errors for
         raise _unreadable() from None
-    finally:
-        _libc.malloc_trim(0)  # glibc would keep what one large picture took, 60 MB
 
 
 def _unreadable() -> Invalid:
