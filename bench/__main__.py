@@ -15,7 +15,7 @@ from bench.servers import Servers, servers
 
 ALL = (
     "relay", "pipeline", "latency", "lives", "protections", "acceptances", "escalation", "due_dates", "matching",
-    "search", "footprint",
+    "search", "imports", "footprint",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 

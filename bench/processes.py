@@ -88,7 +88,7 @@ def get(port: int, path: str, token: str = "", timeout: float = 10.0) -> Any:
 
 
 def request(
-    method: str, port: int, path: str, body: str | None, headers: Mapping[str, str], timeout: float = 10.0
+    method: str, port: int, path: str, body: str | bytes | None, headers: Mapping[str, str], timeout: float = 10.0
 ) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:

@@ -67,7 +67,7 @@ class Ours(Side):
 
     def __init__(self, servers: Servers, villages: Sequence[city.Village] | None = None) -> None:
         super().__init__(servers)
-        self._villages = villages or city.villages()
+        self._villages = city.villages() if villages is None else villages
         self._secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self.tokens: dict[str, str] = {}
 

@@ -11,11 +11,12 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from gateway import health
 from gateway.answers import problem_response
+from gateway.files import Desk
 from gateway.identity import Tokens
 from gateway.limits import BodyLimit
 from gateway.load import Shedding
 from gateway.rates import AddressLimit, Rates
-from gateway.routes import cases, identity, matching, orders, registry, series, teams, volunteers
+from gateway.routes import cases, identity, imports, matching, orders, registry, series, teams, volunteers
 from gateway.rpc import RpcClient
 from gateway.settings import settings
 from gateway.standing import Standings
@@ -27,6 +28,7 @@ from services.contracts.wording import invalid_fields
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.tokens = Tokens()
     app.state.rates = Rates(settings())
+    app.state.desk = Desk()
     app.state.rpc = RpcClient(settings().amqp_uri)
     app.state.standings = Standings(app.state.rpc)
     await app.state.rpc.start()
@@ -38,7 +40,7 @@ def build() -> FastAPI:
     app = FastAPI(title="Sidan 四单", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
     for middleware in (Shedding, BodyLimit, AddressLimit):  # the last one comes first
         app.add_middleware(middleware)
-    for module in (orders, cases, series, matching, teams, volunteers, registry, identity, health):
+    for module in (orders, cases, series, matching, teams, volunteers, registry, imports, identity, health):
         app.include_router(module.router)
     app.add_exception_handler(ServiceError, on_service_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, on_invalid)  # type: ignore[arg-type]

@@ -56,14 +56,15 @@ class Call:
         return "text/html" in self._request.headers.get("accept", "")
 
     async def command(self, method: str, command: BaseModel | None = None, **target: Any) -> Response:
-        return json_response(await self._tell(method, command, target))
+        return json_response(await self.tell(method, command, **target))
 
     async def create(self, method: str, command: BaseModel, resource: str, **target: Any) -> Response:
         """``201`` with the ``Location`` of what was made."""
-        created = await self._tell(method, command, target)
+        created = await self.tell(method, command, **target)
         return json_response(created, 201, {"Location": f"/v1/{resource}/{created['id']}"})
 
-    async def _tell(self, method: str, command: BaseModel | None, target: dict[str, Any]) -> Any:
+    async def tell(self, method: str, command: BaseModel | None = None, **target: Any) -> Any:
+        """The answer to a command, for what is made of it here."""
         if command is not None:
             target["command"] = command.model_dump(mode="json", by_alias=True, exclude_unset=True)
         if idempotency := await self._idempotency():
@@ -82,7 +83,8 @@ class Call:
         if not 0 < len(key) <= MAX_KEY:
             raise invalid("Idempotency-Key", f"长度要在 1 到 {MAX_KEY} 之间")
         body = await self._request.body()
-        about = f"{self._request.method} {self._request.url.path}\n".encode()
+        url = self._request.url
+        about = f"{self._request.method} {url.path}{url.query and '?'}{url.query}\n".encode()
         return {"key": key, "fingerprint": hashlib.sha256(about + body).hexdigest()}
 
 

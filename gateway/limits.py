@@ -15,6 +15,9 @@ MAX_PHOTO = 10 * MAX_BODY
 PHOTOS = re.compile(r"/v1/orders/[^/]+/photos")
 LARGE_AT_ONCE = 4
 """Bodies over ``MAX_BODY`` that are held at a time, however many clients send one."""
+MAX_FILE = 20_000_000
+FILES = ("/v1/imports",)
+"""Here a file may be sent. It is read when it is known who sends it, so that nobody else fills the memory."""
 DRAINED = 16 * MAX_BODY
 """Read and thrown away, so that the client can finish sending and read the answer."""
 BODY = "sidan.body"
@@ -31,6 +34,9 @@ class BodyLimit:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
+            return
+        if scope["path"] in FILES:
+            await self._app(scope, _counting(receive), send)
             return
         limit = MAX_PHOTO if PHOTOS.fullmatch(scope["path"]) else MAX_BODY
         with ExitStack() as held:
@@ -65,6 +71,33 @@ class BodyLimit:
 
     def _leave(self) -> None:
         self._large -= 1
+
+
+def _counting(receive: Any) -> Any:
+    """Raise ``TooLarge`` for more than a file may be."""
+    size = 0
+
+    async def counted() -> Any:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_FILE:
+            if message.get("more_body"):
+                await _drain(receive)
+            raise TooLarge("文件超过 20 MB，请拆成几个再上传")
+        return message
+
+    return counted
+
+
+async def _drain(receive: Any) -> None:
+    """So that the client can finish sending, and read the answer."""
+    size = 0
+    while size <= DRAINED:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body"):
+            return
 
 
 async def _read(receive: Any, limit: int, has_place: Callable[[], bool]) -> bytes:

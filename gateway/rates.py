@@ -20,10 +20,11 @@ from services.contracts.errors import TooManyRequests
 REMEMBERED = 20_000
 """Keys of one meter, about 5 MB; those that were quiet longest are forgotten first."""
 SCARCE = {
-    ("POST", "/v1/orders"), ("POST", "/v1/volunteers"), ("POST", "/v1/teams"), ("POST", "/v1/orders/{order_id}/photos"),
+    ("POST", "/v1/orders"), ("POST", "/v1/volunteers"), ("POST", "/v1/teams"), ("POST", "/v1/imports"),
+    ("POST", "/v1/orders/{order_id}/photos"),
 }  # fmt: skip
-"""Routes that make something: people take them seldom. The second tells which id numbers are registered, the last is
-work."""
+"""Routes that make something: people take them seldom. The second tells which id numbers are registered, the last
+two are work."""
 OPERATION = ("/healthz", "/readyz", "/metrics")
 """Never refused: whoever watches must see, above all when there is much to do."""
 

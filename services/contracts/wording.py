@@ -25,6 +25,8 @@ WORDS = {
     "int_type": WHOLE_NUMBER,
     "int_parsing": WHOLE_NUMBER,
     "int_parsing_size": WHOLE_NUMBER,
+    "int_from_float": WHOLE_NUMBER,
+    "finite_number": WHOLE_NUMBER,
     "float_type": "应填数字",
     "float_parsing": "应填数字",
     "greater_than_equal": "不能小于 {ge}",

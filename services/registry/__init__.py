@@ -1,4 +1,5 @@
-"""The registry owns sites, posts, teams, volunteers with log and totals, residents, service items, accounts.
+"""The registry owns sites, posts, teams, volunteers with log and totals, residents, service items, accounts,
+imports.
 
 Publishes: site.opened, team.formed, team.updated, item.published, volunteer.registered, volunteer.updated,
 resident.registered.

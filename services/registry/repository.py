@@ -1,13 +1,23 @@
 """The registry's aggregates, with the indexes of their queries."""
 
+from collections.abc import Collection, Iterator
 from datetime import date
 from typing import TypeVar
 
 from pymongo import ASCENDING, IndexModel
 
-from services.chassis.repository import PAGE_LIMIT, Aggregate, Page, Repository, decode_cursor, encode_cursor
-from services.registry.directory import Kind, Listing, listing_id
+from services.chassis.repository import (
+    INTERNAL,
+    PAGE_LIMIT,
+    Aggregate,
+    Page,
+    Repository,
+    decode_cursor,
+    encode_cursor,
+)
+from services.registry.directory import Kind, Listing, listing_id, place_of, terms_of
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
+from services.registry.imports import KEPT, Batch, Import, batch_id
 from services.registry.teams import MemberState, Team, TeamState
 from services.registry.volunteers import Entry, RealName, Viewing, Volunteer
 
@@ -15,6 +25,7 @@ A = TypeVar("A", bound=Aggregate)
 BY_ID = ("_id", ASCENDING)
 VIEWINGS_KEPT = 3 * 366 * 24 * 3600
 """Seconds: the law wants to see for three years how personal data were handled (PIPL, article 56)."""
+BATCHES_AT_ONCE = 2
 
 
 class Counted(Repository[A]):
@@ -52,6 +63,11 @@ class Teams(Counted[Team]):
         """Those that staff have approved, and that are there still."""
         return [team for team in self.select({"site": site}, [BY_ID]) if team.is_approved]
 
+    def called(self, names: Collection[str], sites: Collection[str]) -> list[Team]:
+        """Those at the sites that have one of the names, and that are there still."""
+        found = self.select({"site": {"$in": list(sites)}}, [BY_ID])
+        return [team for team in found if team.name in names and not team.is_gone]
+
     def proposed_at(self, site: str) -> list[Team]:
         return self.select({"site": site, "state": TeamState.PROPOSED}, [BY_ID])
 
@@ -62,6 +78,10 @@ class Teams(Counted[Team]):
     def with_member(self, volunteer_id: str | None) -> list[Team]:
         found = self.select({"member_ids": volunteer_id}, [BY_ID]) if volunteer_id else []
         return [team for team in found if not team.is_gone]
+
+    def members_among(self, volunteer_ids: Collection[str]) -> set[str]:
+        found = self.select({"member_ids": {"$in": list(volunteer_ids)}})
+        return {id for team in found if not team.is_gone for id in team.member_ids}
 
 
 class ServiceItems(Counted[ServiceItem]):
@@ -92,6 +112,9 @@ class Volunteers(Repository[Volunteer]):
         """A family or a school may share one; more than a page do not."""
         return self.select({"phone_index": index}, [BY_ID], PAGE_LIMIT)
 
+    def with_id_numbers(self, indexes: Collection[str]) -> list[Volunteer]:
+        return self.select({"id_number_index": {"$in": list(indexes)}})
+
     def to_check_at(self, site: str, limit: int) -> tuple[int, list[str]]:
         """How many wait for their real-name check, and the first of them."""
         query = {"site": site, "real_name": RealName.PENDING}
@@ -114,6 +137,24 @@ class Directory(Repository[Listing]):
         listing = self.find_or_new(listing_id(kind, id), lambda: Listing(listing_id(kind, id)))
         if listing.bring_to(place, terms):
             self.save(listing)
+
+    def list_volunteer(self, volunteer: Volunteer, site: Site) -> None:
+        terms = [] if volunteer.erased else terms_of(Kind.VOLUNTEER, volunteer.name, volunteer.skills)
+        self.put(Kind.VOLUNTEER, volunteer.id, place_of(site), terms)
+
+    def list_new_volunteer(self, volunteer: Volunteer, site: Site) -> None:
+        """Without a look whether there is a listing already."""
+        terms = terms_of(Kind.VOLUNTEER, volunteer.name, volunteer.skills)
+        self.add(Listing(listing_id(Kind.VOLUNTEER, volunteer.id), place_of(site), terms))
+
+    def look_up(self, kind: Kind, ids: Collection[str]) -> None:
+        """At once, before each is listed."""
+        self.find_many([listing_id(kind, id) for id in ids])
+
+    def list_team(self, team: Team, site: Site) -> None:
+        """Those that are there: approved, and not dissolved."""
+        terms = terms_of(Kind.TEAM, team.name, team.categories) if team.is_approved else []
+        self.put(Kind.TEAM, team.id, place_of(site), terms)
 
     def found(
         self, kind: Kind, place: str, terms: list[int], limit: int, cursor: str | None
@@ -183,3 +224,46 @@ class Totals(Repository[VolunteerTotals]):
 class Releases(Repository[Release]):
     collection = "releases"
     aggregate = Release
+
+
+class Imports(Repository[Import]):
+    collection = "imports"
+    aggregate = Import
+    indexes = (IndexModel([("moving", ASCENDING), BY_ID], partialFilterExpression={"moving": True}),)
+
+    def moving(self, limit: int) -> list[str]:
+        found = self._documents.find({"moving": True}, {"_id": 1}, sort=[BY_ID], limit=limit)
+        return [document["_id"] for document in found]
+
+
+class Batches(Repository[Batch]):
+    collection = "import_rows"
+    aggregate = Batch
+    indexes = (
+        IndexModel([("import_id", ASCENDING), ("keys", ASCENDING)]),
+        IndexModel([("staged_at", ASCENDING)], expireAfterSeconds=int(KEPT.total_seconds())),
+    )
+
+    def rows_by_key(self, import_id: str, keys: Collection[str]) -> dict[str, int]:
+        """Of what is staged already, the number of the first row that has each of the keys."""
+        query = {"import_id": import_id, "keys": {"$in": list(keys)}}
+        found = self._documents.find(query, {"keys": 1, "numbers": 1}, sort=[("_id", -1)])
+        return {
+            key: row
+            for batch in found
+            for key, row in reversed(list(zip(batch["keys"], batch["numbers"], strict=True)))
+        }
+
+    def next(self, import_id: str, row: int) -> Batch | None:
+        """The first that begins after a row."""
+        return next(iter(self.select(_after(import_id, row), [BY_ID], limit=1)), None)
+
+    def following(self, import_id: str, row: int, only_wrong: bool) -> Iterator[Batch]:
+        """All that begin after a row, in the order of the rows."""
+        query = _after(import_id, row) | ({"is_wrong": True} if only_wrong else {})
+        for document in self._documents.find(query, INTERNAL, sort=[BY_ID], batch_size=BATCHES_AT_ONCE):
+            yield self._track(document)
+
+
+def _after(import_id: str, row: int) -> dict[str, object]:
+    return {"_id": {"$gt": batch_id(import_id, row), "$lt": import_id + ";"}}

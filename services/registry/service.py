@@ -7,6 +7,7 @@ from typing import Any
 from eventlet import tpool
 from ulid import ULID
 
+from services.chassis import telemetry
 from services.chassis.clock import now
 from services.chassis.messages import Event
 from services.chassis.personal import blind_index
@@ -17,7 +18,8 @@ from services.chassis.subscriber import subscribe
 from services.chassis.timer import every
 from services.contracts.activities import HoursEffective, HoursReversed
 from services.contracts.actor import Actor, Role
-from services.contracts.errors import Conflict, Forbidden, NotFound, Unauthenticated, invalid
+from services.contracts.errors import Conflict, Forbidden, NotFound, ServiceError, Unauthenticated, invalid
+from services.contracts.imports import ExecuteImport, StageRows, StartImport, UndoImport
 from services.contracts.points import PointsDeposited, PointsReversed
 from services.contracts.registry import (
     AddAccount,
@@ -53,12 +55,16 @@ from services.contracts.registry import (
     WithdrawConsent,
 )
 from services.contracts.zone import CHINA
-from services.registry import domain, identity, passwords, teams
-from services.registry.directory import Kind, place_of, search_terms, terms_of
+from services.registry import domain, identity, imports, passwords, teams
+from services.registry.directory import Kind, place_of, search_terms
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
+from services.registry.importing import Importing
+from services.registry.imports import Import
 from services.registry.repository import (
     Accounts,
+    Batches,
     Directory,
+    Imports,
     Log,
     Releases,
     Residents,
@@ -73,11 +79,15 @@ from services.registry.standing import rule_of
 from services.registry.teams import Part, Team
 from services.registry.views import (
     entry_view,
+    form_view,
     identity_view,
+    import_view,
     item_view,
     listed_site_view,
     listed_team_view,
     own_team_view,
+    place_in_rows,
+    rows_page,
     site_view,
     team_view,
     viewing_view,
@@ -86,6 +96,7 @@ from services.registry.views import (
     waiting_teams_view,
 )
 from services.registry.volunteers import (
+    ALREADY_REGISTERED,
     PURPOSES,
     READING,
     Entry,
@@ -101,12 +112,15 @@ from services.registry.volunteers import (
 
 REFERENCE = "reference"
 DEMO_PASSWORD = "demo"
-AGE_TICK = 10.0  # seconds
+AGE_TICK, IMPORT_TICK = 10.0, 1.0  # seconds
+IMPORTS_AT_ONCE = 5
+BATCH_DEADLINE = 10.0  # seconds
 FIRST = 20
 """Of those that wait, how many are named; the others follow when these are done."""
 DUE_AT_ONCE = 250
 """Volunteers that one tick looks at in one go; the next follows at once while there are more."""
-ALREADY_REGISTERED = "这个身份证号已经登记为志愿者，不能重复登记；如有疑问请联系所在的站"
+
+log = telemetry.logger("registry")
 
 # Each thread keeps the memory of its last password hash, and there are two cores at most places.
 tpool.set_num_threads(2)
@@ -118,6 +132,7 @@ class RegistryService:
     uow = UnitOfWork(
         sites=Sites, teams=Teams, items=ServiceItems, volunteers=Volunteers, residents=Residents,
         accounts=Accounts, totals=Totals, releases=Releases, log=Log, directory=Directory, viewings=Viewings,
+        imports=Imports, batches=Batches,
     )  # fmt: skip
 
     # -- who is asking ------------------------------------------------------------------------------
@@ -193,7 +208,7 @@ class RegistryService:
         numbers = self._free_numbers(command)
         volunteer, registered = Volunteer.register(str(ULID()), command, site, account, numbers, _today())
         self.uow.volunteers.add(volunteer, registered)
-        self._list_volunteer(volunteer, site)
+        self.uow.directory.list_volunteer(volunteer, site)
         self._note(actor, volunteer, "consent", volunteer.consents[0].in_words)
         self.uow.accounts.save(account)
         return self._seen(actor, volunteer, Sight.SELF)
@@ -203,7 +218,7 @@ class RegistryService:
         volunteer, site, sight = self._permitted("update_profile", actor, volunteer_id)
         events = volunteer.update_profile(command, site, _today())
         self._keep(actor, volunteer, events, "profile", "")
-        self._list_volunteer(volunteer, site)
+        self.uow.directory.list_volunteer(volunteer, site)
         return self._seen(actor, volunteer, sight)
 
     @command(GrantQualification)
@@ -279,7 +294,7 @@ class RegistryService:
         volunteer, site, sight = self._permitted("erase", actor, volunteer_id)
         own_teams, account_id = self.uow.teams.with_member(volunteer.id), volunteer.account_id
         self.uow.volunteers.save(volunteer, *volunteer.erase(own_teams, site, _today()))
-        self._list_volunteer(volunteer, site)
+        self.uow.directory.list_volunteer(volunteer, site)
         for team in own_teams:
             self.uow.teams.save(team, *team.leave(volunteer.id))
         for entry in self.uow.log.whole(volunteer.id):
@@ -360,7 +375,7 @@ class RegistryService:
         others = self.uow.teams.with_member(leader.id)
         team, formed = Team.propose(str(ULID()), command, site, home, leader.id, others)
         self.uow.teams.add(team, formed)
-        self._list_team(team, site)
+        self.uow.directory.list_team(team, site)
         return team_view(team, Part.LEADER, leader.id)
 
     @command(ApproveTeam)
@@ -430,6 +445,72 @@ class RegistryService:
     def team(self, actor: Actor, team_id: str) -> dict[str, Any]:
         return self._seen_team(actor, self._team(actor, team_id, "read"))
 
+    # -- imports ------------------------------------------------------------------------------------
+
+    @query
+    def import_form(self, actor: Actor, kind: str, site: str | None = None) -> dict[str, Any]:
+        """What a file of this kind looks like, for who may import at the place."""
+        imports.must_import(actor, self._site(site or actor.site).path)
+        return form_view(imports.form_of(kind))
+
+    @command(StartImport)
+    def start_import(self, actor: Actor, command: StartImport) -> dict[str, Any]:
+        site = self._chosen_site(command.site or actor.site)
+        imports.must_import(actor, site.path)
+        started = Import.start(str(ULID()), command, site, actor, now())
+        self.uow.imports.add(started)
+        return import_view(started)
+
+    @command(StageRows)
+    def stage_rows(self, actor: Actor, import_id: str, command: StageRows) -> dict[str, Any]:
+        """Nothing is done again of a batch that is there."""
+        of, site = self._import(actor, import_id)
+        if self.uow.batches.find(imports.batch_id(of.id, command.rows[0].number)) is None:
+            keys, wrong = self._importing(of, site).look_through((row.number, row.cells) for row in command.rows)
+            self.uow.batches.add(of.stage(command, keys, wrong, now()))
+            self.uow.imports.save(of)
+        return import_view(of)
+
+    @command(ExecuteImport)
+    def execute_import(self, actor: Actor, import_id: str, command: ExecuteImport) -> dict[str, Any]:
+        of, _ = self._import(actor, import_id)
+        of.execute(command.skip_errors, actor, now())
+        self.uow.imports.save(of)
+        return import_view(of)
+
+    @command(UndoImport)
+    def undo_import(self, actor: Actor, import_id: str, command: UndoImport) -> dict[str, Any]:
+        of, _ = self._import(actor, import_id)
+        of.undo(actor, now())
+        self.uow.imports.save(of)
+        return import_view(of)
+
+    @query
+    def import_state(self, actor: Actor, import_id: str) -> dict[str, Any]:
+        return import_view(self._import(actor, import_id)[0])
+
+    @query
+    def import_rows(
+        self, actor: Actor, import_id: str, only: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> dict[str, Any]:
+        of, _ = self._import(actor, import_id)
+        first, last = place_in_rows(cursor)
+        batches = self.uow.batches.following(of.id, first - 1, only == "errors")
+        return rows_page(of, batches, last, only == "errors", limit)
+
+    @every(IMPORT_TICK)
+    def move_imports(self) -> int:
+        """A batch each, with the import's cursor: what a killed process has begun is gone on with."""
+        if not self.uow.leads():
+            return 0
+        moved = 0
+        for import_id in self.uow.imports.moving(IMPORTS_AT_ONCE):
+            try:
+                moved += self.uow.run(lambda id=import_id: self._move(id), BATCH_DEADLINE)
+            except ServiceError as error:  # the others do not wait for it
+                log.warning("import not moved", id=import_id, error=error.slug)
+        return moved
+
     # -- reference data: sent again they change nothing ---------------------------------------------
 
     @command(OpenSites)
@@ -450,7 +531,7 @@ class RegistryService:
         site = self._chosen_site(command.site)
         team, formed = Team.form(command, site, members, known)
         self._bring(self.uow.teams, team, formed)
-        self._list_team(team, site)
+        self.uow.directory.list_team(team, site)
         return {"id": team.id}
 
     @command(PublishItem)
@@ -467,7 +548,7 @@ class RegistryService:
         numbers = self._free_numbers(command, of=command.id)
         volunteer, registered = Volunteer.add(command, site, numbers, _today(), known)
         self._bring(self.uow.volunteers, volunteer, registered)
-        self._list_volunteer(volunteer, site)
+        self.uow.directory.list_volunteer(volunteer, site)
         return {"id": volunteer.id}
 
     @command(AddAccount)
@@ -577,15 +658,6 @@ class RegistryService:
                 return found
         raise invalid("id_number", "身份证号和手机号请填一项，且只填一项")
 
-    def _list_volunteer(self, volunteer: Volunteer, site: Site) -> None:
-        terms = [] if volunteer.erased else terms_of(Kind.VOLUNTEER, volunteer.name, volunteer.skills)
-        self.uow.directory.put(Kind.VOLUNTEER, volunteer.id, place_of(site), terms)
-
-    def _list_team(self, team: Team, site: Site) -> None:
-        """Those that are there: approved, and not dissolved."""
-        terms = terms_of(Kind.TEAM, team.name, team.categories) if team.is_approved else []
-        self.uow.directory.put(Kind.TEAM, team.id, place_of(site), terms)
-
     def _team(self, actor: Actor, team_id: str, what: str) -> Team:
         team: Team | None = self.uow.teams.find(team_id)
         if team is None:
@@ -600,7 +672,7 @@ class RegistryService:
         """What changes whether the team is found."""
         team = self._team(actor, team_id, what)
         events = team.decide(what, actor, reason)
-        self._list_team(team, self._site(team.site))
+        self.uow.directory.list_team(team, self._site(team.site))
         return self._keep_team(actor, team, events)
 
     def _keep_team(self, actor: Actor, team: Team, events: Sequence[Event]) -> dict[str, Any]:
@@ -621,6 +693,29 @@ class RegistryService:
         if volunteer is None:
             raise invalid("volunteer", "没有这位志愿者")
         return volunteer
+
+    def _import(self, actor: Actor, import_id: str) -> tuple[Import, Site]:
+        """With its place, to whose staff it belongs."""
+        of = self.uow.imports.get(import_id)
+        site = self._site(of.site)
+        if not domain.is_staff_over(actor, site.path):
+            raise NotFound()
+        return of, site
+
+    def _importing(self, of: Import, site: Site) -> Importing:
+        return Importing(self.uow, of, site, now(), _today())
+
+    def _move(self, import_id: str) -> int:
+        of = self.uow.imports.get(import_id)
+        if not of.moving:
+            return 0
+        batch = self.uow.batches.next(of.id, of.cursor)
+        if batch is not None:
+            self._importing(of, self._site(of.site)).move(batch)
+            self.uow.batches.save(batch)
+        of.move_past(batch)
+        self.uow.imports.save(of)
+        return 1
 
     def _follow_balance(self, event: PointsDeposited | PointsReversed) -> None:
         totals = self.uow.totals.of(event.account_id)

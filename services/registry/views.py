@@ -1,9 +1,11 @@
 """How places and people look to who asks."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
+from services.chassis.repository import PAGE_LIMIT, decode_position, encode_cursor
 from services.contracts.actor import Actor
 from services.contracts.privacy import mask, mask_name
 from services.registry.domain import (
@@ -14,6 +16,7 @@ from services.registry.domain import (
     VolunteerTotals,
     may_read_posts,
 )
+from services.registry.imports import Batch, Form, Import
 from services.registry.standing import Rule, standing_of
 from services.registry.teams import Part, Team
 from services.registry.volunteers import Consent, Entry, Leave, Sight, Viewing, Volunteer
@@ -22,6 +25,8 @@ WAITING = {
     "approve": "新队伍，待审批", "check": "新志愿者，待实名核验", "admit": "有人申请入队，待答复",
     "join": "有队伍邀请您，待答复",
 }  # fmt: skip
+ROWS = 10_000_000
+"""More than a file can have."""
 
 
 def identity_view(who: Account | Actor) -> dict[str, Any]:
@@ -196,3 +201,53 @@ def viewing_view(viewing: Viewing) -> dict[str, Any]:
     """For one of those who were seen; who the others were is not their business."""
     about = {"id": viewing.id, "at": viewing.at.isoformat(), "by": viewing.by}
     return {**about, "request": viewing.request, "fields": viewing.fields}
+
+
+def form_view(form: Form) -> dict[str, Any]:
+    columns = [{"heading": c.heading, "required": c.must, "example": c.example} for c in form.columns]
+    return {"columns": columns}
+
+
+def import_view(of: Import) -> dict[str, Any]:
+    """``progress`` is that of the present stage."""
+    counts = {"errors": of.wrong, "created": of.made, "failed": of.failed, "undone": of.taken_back, "kept": of.kept}
+    return {
+        "id": of.id, "kind": of.kind, "site": of.site, "file": of.file, "by": of.by, "state": of.state,
+        "begun_at": of.begun_at.isoformat(), "rows": of.rows, **counts, "progress": round(of.handled / of.rows, 3),
+    }  # fmt: skip
+
+
+def place_in_rows(cursor: str | None) -> tuple[int, int]:
+    """The first row of the batch that a page begins in, and the last row of the page before."""
+    return divmod(decode_position(cursor), ROWS) if cursor else (1, 0)
+
+
+def rows_page(of: Import, batches: Iterable[Batch], after: int, only_wrong: bool, limit: int) -> dict[str, Any]:
+    """From the row after one."""
+    limit, items, following = max(1, min(limit, PAGE_LIMIT)), list[dict[str, Any]](), None
+    for batch in batches:
+        for row in _rows(of, batch):
+            if row["row"] <= after or (only_wrong and not row["errors"]):
+                continue
+            if len(items) == limit:
+                return {"items": items, "next": following}
+            items.append(row)
+            following = encode_cursor(str(batch.numbers[0] * ROWS + row["row"]))
+    return {"items": items, "next": None}
+
+
+def _rows(of: Import, batch: Batch) -> list[dict[str, Any]]:
+    """What stood in rows that were carried out is there no more."""
+    cells, made = dict(batch.rows()), {made.row: made.id for made in batch.made}
+    wrong = defaultdict[int, list[dict[str, str]]](list)
+    for one in batch.wrong:
+        wrong[one.row].append({"column": one.column, "message": one.message})
+    return [
+        {
+            "row": number,
+            "cells": dict(zip(of.headings, map(mask, cells[number]), strict=False)) if number in cells else None,
+            "errors": wrong[number],
+            "created": made.get(number),
+        }
+        for number in batch.numbers
+    ]

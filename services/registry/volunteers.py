@@ -46,6 +46,7 @@ BANDS = ((14, AgeBand.UNDER_14), (16, AgeBand.UNDER_16), (18, AgeBand.UNDER_18),
 MOST_QUALIFICATIONS, MOST_ABSENCES = 50, 50
 """Each of a volunteer's events carries all of them."""
 ERASED = "已注销"
+ALREADY_REGISTERED = "这个身份证号已经登记为志愿者，不能重复登记；如有疑问请联系所在的站"
 PURPOSES = {Purpose.REGISTRATION: "登记为志愿者", Purpose.PUBLICATION: "公开姓名", Purpose.PROVINCE: "报送省级平台"}
 
 E = TypeVar("E", bound=VolunteerEvent)
@@ -129,18 +130,22 @@ class Volunteer:
 
     @classmethod
     def register(
-        cls, id: str, wanted: RegisterVolunteer, site: Site, account: Account, numbers: Numbers, today: date
+        cls, id: str, wanted: RegisterVolunteer, site: Site, account: Account | None, numbers: Numbers, today: date
     ) -> tuple["Volunteer", VolunteerRegistered]:
-        """A person by oneself; ``numbers`` are the wanted ones."""
+        """A person by oneself, or without an account through an organisation, which says what was agreed to.
+
+        ``numbers`` are the wanted ones.
+        """
         agreed_to = text_version("consent_version", wanted.consent_version)
         consent = Consent(Purpose.REGISTRATION, agreed_to, today, wanted.guardian_consent)
         volunteer = cls(
             id=id, name=wanted.name, site=site.id, **vars(numbers), real_name=RealName.PENDING,
             categories=_each_once(wanted.categories), skills=terms("skills", wanted.skills), consents=[consent],
-            account_id=account.id,
+            account_id=account.id if account else None,
         )  # fmt: skip
         volunteer._must_be_asked_rightly(consent)
-        account.become_volunteer(id)
+        if account is not None:
+            account.become_volunteer(id)
         return volunteer, volunteer._tell(VolunteerRegistered, site, today)
 
     @classmethod

@@ -17,7 +17,20 @@ import httpx
 import pytest
 
 from gateway.app import build
-from tests.e2e.steps import COUNTY, EVERYBODY, MEMBERS, TEAMS, TOWNSHIP, VILLAGE, WISH, Steps, newcomer, send_photo
+from tests.e2e.steps import (
+    COUNTY,
+    EVERYBODY,
+    MEMBERS,
+    TEAMS,
+    TOWNSHIP,
+    VILLAGE,
+    VOLUNTEER_ROW,
+    WISH,
+    Steps,
+    begin_import,
+    newcomer,
+    send_photo,
+)
 from tests.support.pictures import a_photo
 from tests.support.processes import eventually
 from tests.support.snapshots import unchanged
@@ -180,12 +193,26 @@ MATRIX = {
     "POST /v1/teams/{team_id}/admit": Row("staff leads", "team outsider stranger", body=SOMEBODY),
     "POST /v1/teams/{team_id}/remove": Row("staff leads", "team outsider stranger", body=SOMEBODY),
     "POST /v1/teams/{team_id}/hand-over": Row("staff leads", "team outsider stranger", body=SOMEBODY),
+    "POST /v1/imports": Row("holder above admin", "resident leader member stranger"),
+    "GET /v1/imports/template": Row("holder above admin", "resident leader member stranger"),
+    "GET /v1/imports/{import_id}": Row("holder above admin"),
+    "GET /v1/imports/{import_id}/rows": Row("holder above admin"),
+    "POST /v1/imports/{import_id}/execute": Row("holder above admin"),
+    "POST /v1/imports/{import_id}/undo": Row("holder above admin"),
+    "GET /v1/exports/{kind}": Row("holder above admin", "resident leader member stranger"),
     "POST /v1/hours/{hours_id}/reverse": Row("staff", "self", body=REASON),
     "GET /v1/accounts/{account_id}": Row("self staff"),
     "GET /v1/accounts/{account_id}/entries": Row("self staff"),
 }  # fmt: skip
 """Every route of the interface. How one stands to an order, a volunteer or a place is told above and below."""
 
+QUERIES = {
+    "GET /v1/volunteers": "?site={}",
+    "POST /v1/imports": "?kind=volunteers&site={}",
+    "GET /v1/imports/template": "?kind=volunteers&site={}",
+    "GET /v1/exports/{kind}": "?site={}",
+}
+"""What is asked for a place."""
 COMMANDS = {route.rpartition("/")[2]: row for route, row in MATRIX.items() if row.state and route.startswith("POST")}
 WITH_TEAMS = ("own village", "a neighbour's", "another county")
 CODES = {
@@ -227,6 +254,8 @@ class Stock:
     """The id of a complaint about what was served, by place."""
     photos: dict[str, str]
     """The id of a photo of the order that a team has accepted, where there is one, by place."""
+    imports: dict[str, str]
+    """The id of an import that was not carried out, by place."""
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +282,9 @@ def stock(system: System) -> Stock:
     }
     taken = {place: orders[place, "accepted"] for place in STANDING}
     photos = {p: steps.photograph(order, STANDING[p]["requester"][0])["id"] for p, order in taken.items()}
-    return Stock(orders, hours, series, cases, photos)
+    staff = {place: system.person(standing["holder"][0]) for place, standing in STANDING.items()}
+    imports = {place: begin_import(person, [VOLUNTEER_ROW])["id"] for place, person in staff.items() if place in CODES}
+    return Stock(orders, hours, series, cases, photos, imports)
 
 
 def standing_of(username: str, place: str, order: dict[str, Any]) -> str:
@@ -355,8 +386,8 @@ def tries(system: System, stock: Stock) -> Iterator[Try]:
         for whose, id, body, standings in _targets(route, row, system, stock):
             for who, standing in standings.items():
                 inner = path.replace("{version}", f"{id}-1").replace("{photo_id}", stock.photos.get(whose, ""))
-                url = re.sub(r"{\w+}", id, inner)
-                url += f"?site={id}" if route == "GET /v1/volunteers" else ""
+                url = re.sub(r"{\w+}", id, inner.replace("{kind}", "volunteers"))
+                url += QUERIES.get(route, "").format(id)
                 yield Try(route, whose, who, url, body(who), row.status(standing, 200))
 
 
@@ -385,7 +416,10 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
     elif route == "POST /v1/volunteers/lookup":  # whom they find: test_search
         kinds = {who: "staff" if _works(who) else "person" for who in ACTORS}
         yield "", "", lambda _: row.body, {**kinds, ANONYMOUS: ANONYMOUS}
-    elif route in ("GET /v1/sites/{code}/demand", "GET /v1/volunteers"):
+    elif "{import_id}" in route:
+        for place, id in stock.imports.items():
+            yield place, id, lambda _: row.body, {who: _standing_at_place(who, place) for who in everybody}
+    elif route == "GET /v1/sites/{code}/demand" or route in QUERIES:
         for place, code in CODES.items():
             yield place, code, lambda _: row.body, {who: _standing_at_place(who, place) for who in everybody}
     elif "matching-rules" in route:

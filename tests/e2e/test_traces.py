@@ -17,7 +17,7 @@ from deploy.reference import demo
 from deploy.topology import subscriptions
 from services.chassis.topology import DEAD_SUFFIX
 from tests.e2e import test_authorisation, test_operation
-from tests.e2e.steps import TEAMS, VILLAGE, WISH, Steps, send_photo
+from tests.e2e.steps import TEAMS, VILLAGE, WISH, Steps, a_csv, send_photo
 from tests.faults.log import EventLog
 from tests.support.pictures import CANARY as PLACE
 from tests.support.pictures import a_photo
@@ -44,6 +44,11 @@ CANARIES = {
     "resumption": "金丝雀已经说明情况",
     "real name": "金丝雀的姓名与身份证号不符",
     "team": "金丝雀的队伍并入别队",
+    "imported name": "金丝雀老钱",
+    "imported phone": "13787654322",
+    "imported id number": "130803194001010025",
+    "imported file": "金丝雀的名单",
+    "wrong cell": "金丝雀填错的一格",
 }
 STORED = (
     "registry.volunteers",
@@ -54,6 +59,8 @@ STORED = (
     "dispatch.cases",
     "dispatch.notes",
     "dispatch.photos",
+    "registry.imports",
+    "registry.import_rows",
 )
 WORDS = {
     "wish of the tests": WISH["description"],
@@ -129,6 +136,21 @@ def _series(steps: Steps) -> None:
     assert steps.system.person("station").get(day, headers={"Accept": "text/html"}).is_success
 
 
+def _import(steps: Steps) -> None:
+    """One is carried out and one is only looked at."""
+    station = steps.system.person("station-county")
+    right = {"姓名": "imported name", "身份证号": "imported id number", "手机号": "imported phone"}
+    row = {heading: CANARIES[name] for heading, name in right.items()} | {"同意书版本": "1"}
+    for rows in ([row, row | {"技能": CANARIES["wrong cell"] + "1"}], [row]):
+        path = f"/v1/imports?kind=volunteers&file={CANARIES['imported file']}"
+        begun = station.request("POST", path, f"canary-{len(rows)}", content=a_csv(rows)).raise_for_status()
+    carried_out = begun.headers["location"]
+    assert CANARIES["imported name"] in station.get(f"{carried_out}/rows").text
+    station.post(f"{carried_out}/execute", {}, "canary-execute").raise_for_status()
+    eventually(lambda: station.read(carried_out)["state"] == "done", what="the import is carried out")
+    assert CANARIES["imported name"] in station.get("/v1/exports/volunteers?format=csv").text
+
+
 def _vouch(steps: Steps) -> None:
     """What staff write down of a volunteer."""
     path, station = "/v1/volunteers/vol-volunteer2", steps.system.person("station")
@@ -182,6 +204,7 @@ def test_nothing_personal_is_left_in_clear_anywhere(
 ) -> None:
     _life(steps)
     _series(steps)
+    _import(steps)
     words = {way: whose for whose, word in _personal().items() for way in _ways(word)}
     places = list(_places(system, rabbitmq, mongodb))
     found = {(place, whose) for place, content in places for way, whose in words.items() if way in content}

@@ -29,7 +29,9 @@ from services.contracts.registry import (
 )
 from services.registry.repository import (
     Accounts,
+    Batches,
     Directory,
+    Imports,
     Log,
     Releases,
     Residents,
@@ -118,6 +120,8 @@ class FakeWork:
             "log": Log,
             "directory": Directory,
             "viewings": Viewings,
+            "imports": Imports,
+            "batches": Batches,
         }
         for name, repository in named.items():
             setattr(self, name, type(repository.__name__, (InMemory, repository), {})(self))

@@ -12,6 +12,7 @@ from gateway.routes.registry import Id
 from services.contracts.actor import Actor, Role
 from services.contracts.cases import Complaint
 from services.contracts.dispatch import Channel, CompleteOrder, PlaceOrder, RateOrder, Step
+from services.contracts.imports import ImportKind
 from services.contracts.registry import OfferMode, Purpose, RealNameResult, Risk, Slot, TargetGroup, Tier
 from services.contracts.series import HolidayPolicy
 from services.contracts.wording import FORMS, UNKNOWN, WORDS, WORDS_OF_TIME, invalid_fields
@@ -23,9 +24,8 @@ WRONG: list[Any] = [
     [], [None], ["soon"], ["1"], ["elderly"] * 501, {}, {"soon": 1}, {"$ne": None},
 ]  # fmt: skip
 VALUES = {
-    *Channel, *Complaint, *HolidayPolicy, *OfferMode, *Purpose, *RealNameResult, *Risk, *Role, *Slot, *Step,
-    *TargetGroup, *Tier,
-    "person", "client", "true", "false", "http", "https",
+    *Channel, *Complaint, *HolidayPolicy, *ImportKind, *OfferMode, *Purpose, *RealNameResult, *Risk, *Role, *Slot,
+    *Step, *TargetGroup, *Tier, "person", "client", "true", "false", "http", "https",
 }  # fmt: skip
 Errors = list[Any]
 
