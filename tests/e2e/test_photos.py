@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from pymongo import MongoClient
 
+from services.chassis.personal import MARK
 from services.dispatch.domain import MOST_PHOTOS
 from tests.e2e.steps import TEAMS, Steps, send_photo
 from tests.support.pictures import CANARY, a_photo, noise, opened
@@ -73,7 +74,7 @@ def test_what_is_noted_beside_the_picture_is_nowhere(steps: Steps, system: Syste
         picture = system.person("leader1").get(photo["url"]).content
         assert CANARY.encode() not in picture and b"Exif" not in picture and not opened(picture).getexif()
         kept = stored(system, photo["id"])
-        assert kept["data"].startswith("enc1:") and "/9j/" not in kept["data"][:8]
+        assert kept["data"].startswith(MARK) and "/9j/" not in kept["data"][:8]
         assert CANARY not in str(kept)
 
 
