@@ -42,6 +42,7 @@ WORDS = {
     "frozen_set_type": LIST,
     "too_short": "至少填 {min_length} 项",
     "too_long": "最多填 {max_length} 项",
+    "dict_type": GROUP,
     "model_type": GROUP,
     "model_attributes_type": GROUP,
 }

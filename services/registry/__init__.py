@@ -1,7 +1,7 @@
 """The registry owns sites, posts, teams, volunteers with log and totals, residents, service items, accounts,
-imports.
+imports, and the plain records of a place: organisations, venues, budgets and the like.
 
 Publishes: site.opened, team.formed, team.updated, item.published, volunteer.registered, volunteer.updated,
-resident.registered.
+resident.registered, record.added, record.changed, record.retired.
 Subscribes to: hours.effective, hours.reversed, points.deposited, points.reversed (totals per volunteer).
 """

@@ -18,6 +18,7 @@ from services.chassis.repository import (
 from services.registry.directory import Kind, Listing, listing_id, place_of, terms_of
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
 from services.registry.imports import KEPT, Batch, Import, batch_id
+from services.registry.records.record import Record, RecordEntry, met_as
 from services.registry.teams import MemberState, Team, TeamState
 from services.registry.volunteers import Entry, RealName, Viewing, Volunteer
 
@@ -267,3 +268,36 @@ class Batches(Repository[Batch]):
 
 def _after(import_id: str, row: int) -> dict[str, object]:
     return {"_id": {"$gt": batch_id(import_id, row), "$lt": import_id + ";"}}
+
+
+class Records(Repository[Record]):
+    collection = "records"
+    aggregate = Record
+    publishes = True
+    indexes = (
+        IndexModel([("kind", ASCENDING), ("terms", ASCENDING), BY_ID]),
+        IndexModel([("unique", ASCENDING)], unique=True, partialFilterExpression={"unique": {"$gt": ""}}),
+    )
+
+    def listed(self, kind: str, terms: list[list[str]], limit: int, cursor: str | None) -> Page[Record]:
+        """With one of each of the terms, newest first."""
+        return self.page({"kind": kind, "$and": [{"terms": {"$in": one}} for one in terms]}, limit, cursor)
+
+    def meeting(self, kind: str, meets: str) -> list[Record]:
+        return self.select({"kind": kind, "terms": met_as(meets)}) if meets else []
+
+    def holding(self, unique: str) -> Record | None:
+        return next(iter(self.select({"unique": unique}, limit=1)), None) if unique else None
+
+
+class RecordLog(Repository[RecordEntry]):
+    collection = "record_log"
+    aggregate = RecordEntry
+    indexes = (IndexModel([("record_id", ASCENDING), BY_ID]),)
+
+    def of(self, record_id: str, limit: int, cursor: str | None) -> Page[RecordEntry]:
+        """Newest first."""
+        return self.page({"record_id": record_id}, limit, cursor)
+
+    def whole(self, record_id: str) -> list[RecordEntry]:
+        return self.select({"record_id": record_id})

@@ -1,6 +1,6 @@
 """Registry: who and what is there, and who is asking."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import date
 from typing import Any
 
@@ -21,6 +21,15 @@ from services.contracts.actor import Actor, Role
 from services.contracts.errors import Conflict, Forbidden, NotFound, ServiceError, Unauthenticated, invalid
 from services.contracts.imports import ExecuteImport, StageRows, StartImport, UndoImport
 from services.contracts.points import PointsDeposited, PointsReversed
+from services.contracts.records import (
+    AddRecord,
+    ChangeRecord,
+    RecordBody,
+    RecordEvent,
+    RetireRecord,
+    read_body,
+    read_question,
+)
 from services.contracts.registry import (
     AddAccount,
     AddVolunteer,
@@ -60,12 +69,24 @@ from services.registry.directory import Kind, place_of, search_terms
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
 from services.registry.importing import Importing
 from services.registry.imports import Import
+from services.registry.records import kind_of
+from services.registry.records.kind import Kind as RecordKind
+from services.registry.records.record import (
+    Record,
+    RecordEntry,
+    merged,
+    record_entry_view,
+    record_view,
+    wanted_terms,
+)
 from services.registry.repository import (
     Accounts,
     Batches,
     Directory,
     Imports,
     Log,
+    RecordLog,
+    Records,
     Releases,
     Residents,
     ServiceItems,
@@ -133,6 +154,7 @@ class RegistryService:
         sites=Sites, teams=Teams, items=ServiceItems, volunteers=Volunteers, residents=Residents,
         accounts=Accounts, totals=Totals, releases=Releases, log=Log, directory=Directory, viewings=Viewings,
         imports=Imports, batches=Batches,
+        records=Records, record_log=RecordLog,
     )  # fmt: skip
 
     # -- who is asking ------------------------------------------------------------------------------
@@ -511,6 +533,55 @@ class RegistryService:
                 log.warning("import not moved", id=import_id, error=error.slug)
         return moved
 
+    # -- plain records ------------------------------------------------------------------------------
+
+    @command(AddRecord)
+    def add_record(self, actor: Actor, kind: str, command: AddRecord) -> dict[str, Any]:
+        of_kind = kind_of(kind)
+        record = self._add_record(actor, of_kind, read_body(of_kind.body, command.fields))
+        return record_view(of_kind, record, actor)
+
+    @command(ChangeRecord)
+    def change_record(self, actor: Actor, kind: str, record_id: str, command: ChangeRecord) -> dict[str, Any]:
+        of_kind, record, whole = self._own_record(actor, kind, record_id)
+        body = merged(of_kind, record.fields, command.fields)
+        self._referred(actor, body, command.fields)
+        self._keep_record(actor, of_kind, record, body, whole)
+        return record_view(of_kind, record, actor)
+
+    @command(RetireRecord)
+    def retire_record(self, actor: Actor, kind: str, record_id: str, command: RetireRecord) -> dict[str, Any]:
+        of_kind, record, whole = self._own_record(actor, kind, record_id)
+        retired = record.retire(of_kind, whole, actor.id, now())
+        for entry in self.uow.record_log.whole(record.id) if of_kind.forgets else ():
+            entry.forget()
+            self.uow.record_log.save(entry)
+        self._save_record(actor, record, whole, retired, {"reason": [None, command.reason]})
+        return record_view(of_kind, record, actor)
+
+    @query
+    def records(self, actor: Actor, kind: str, question: str) -> dict[str, Any]:
+        of_kind = kind_of(kind)
+        asked = read_question(of_kind.body, question)
+        terms = wanted_terms(of_kind, asked, self._site(asked.site or actor.site).path, actor)
+        page = self.uow.records.listed(kind, terms, asked.limit, asked.cursor)
+        return {"items": [record_view(of_kind, record, actor) for record in page.items], "next": page.next}
+
+    @query
+    def record(self, actor: Actor, kind: str, record_id: str) -> dict[str, Any]:
+        of_kind = kind_of(kind)
+        return record_view(of_kind, self._record(actor, of_kind, record_id), actor)
+
+    @query
+    def record_log(
+        self, actor: Actor, kind: str, record_id: str, limit: int = 50, cursor: str | None = None
+    ) -> dict[str, Any]:
+        record = self._record(actor, kind_of(kind), record_id)
+        if not domain.is_staff_over(actor, record.path):
+            raise Forbidden("只有本站点和上级站点的工作人员可以查看修改记录")
+        page = self.uow.record_log.of(record.id, limit, cursor)
+        return {"items": [record_entry_view(entry) for entry in page.items], "next": page.next}
+
     # -- reference data: sent again they change nothing ---------------------------------------------
 
     @command(OpenSites)
@@ -716,6 +787,67 @@ class RegistryService:
         of.move_past(batch)
         self.uow.imports.save(of)
         return 1
+
+    def _record(self, actor: Actor, kind: RecordKind[Any], id: str) -> Record:
+        record: Record | None = self.uow.records.find(id)
+        if record is None or record.kind != kind.name:
+            raise kind.unknown()
+        kind.must_read(actor, record.path)
+        return record
+
+    def _own_record(self, actor: Actor, kind: str, id: str) -> tuple[RecordKind[Any], Record, Record | None]:
+        """To be changed, with what it is a part of."""
+        of_kind = kind_of(kind)
+        record = self._record(actor, of_kind, id)
+        of_kind.must_write(actor, record.path)
+        record.must_be_active(of_kind)
+        return of_kind, record, self.uow.records.find(record.part_of) if record.part_of else None
+
+    def _referred(self, actor: Actor, body: RecordBody, names: Container[str]) -> dict[str, Record]:
+        """The records whose ids are in fields of these names; an unknown one is a wrong field."""
+        found = {}
+        for name, kind in body.refers.items():
+            if name in names and (id := getattr(body, name)) is not None:
+                record = self.uow.records.find(id)
+                if record is None or not record.can_be_referred_to(kind_of(kind), actor):
+                    raise invalid(name, f"没有这个{kind_of(kind).title}，或者已经停用；请从列表中选择")
+                found[name] = record
+        return found
+
+    def _add_record(self, actor: Actor, kind: RecordKind[Any], body: Any) -> Record:
+        whole = self._referred(actor, body, kind.body.refers).get(kind.body.part_of)
+        site = self._site(whole.site) if whole else self._chosen_site(body.site or actor.site)
+        kind.must_write(actor, site.path)
+        record = Record.begin(str(ULID()), kind, site, whole, actor.id, now())
+        self.uow.records.track_new(record)
+        self._keep_record(actor, kind, record, body, whole)
+        return record
+
+    def _keep_record(
+        self, actor: Actor, kind: RecordKind[Any], record: Record, body: RecordBody, whole: Record | None
+    ) -> None:
+        """Nothing is written where nothing has changed."""
+        # After what it is a part of was read: whoever adds another part meanwhile changes that.
+        rivals = self.uow.records.meeting(kind.name, kind.meets(body))
+        changes = record.settle(kind, body, whole, rivals)
+        if not changes:
+            return
+        key = kind.unique(record.read(), record.site)
+        record.unique = blind_index(f"{kind.name} {key}") if key else ""
+        if (holder := self.uow.records.holding(record.unique)) is not None and holder is not record:
+            raise Conflict(f"这个{kind.title}已经登记过，请在列表中查找，不要重复登记")
+        self._save_record(actor, record, whole, record.changed(actor.id, now()), changes)
+        if (turned := record.turns_into(kind)) is not None:
+            record.became = self._add_record(actor, kind_of(turned.kind), turned).id
+
+    def _save_record(
+        self, actor: Actor, record: Record, whole: Record | None, event: RecordEvent, changes: dict[str, Any]
+    ) -> None:
+        """With a line of its history, and with what it is a part of, so that of two at a time one comes first."""
+        self.uow.records.save(record, event)
+        self.uow.record_log.add(RecordEntry.of(str(ULID()), record, event, changes))
+        if whole is not None:
+            self.uow.records.save(whole)
 
     def _follow_balance(self, event: PointsDeposited | PointsReversed) -> None:
         totals = self.uow.totals.of(event.account_id)

@@ -13,12 +13,13 @@ from pydantic import BaseModel
 
 from gateway import asyncapi
 from services.chassis.messages import Command, Event
-from services.contracts import activities, cases, dispatch, imports, points, registry, series
+from services.contracts import activities, cases, dispatch, imports, points, records, registry, series
 from tests.contract.compatibility import Schema, command_breaks, event_breaks
 
 FOLDER = Path(__file__).with_name("schemas")
 SAMPLES = Path(__file__).with_name("samples")
 COMMAND_PREFIX = "command."
+ABSTRACT = (Command, records.RecordBody, records.PlacedBody)
 
 
 def events() -> dict[str, type[Event]]:
@@ -27,13 +28,13 @@ def events() -> dict[str, type[Event]]:
 
 
 def commands() -> dict[str, type[Command]]:
-    modules = (registry, imports, dispatch, cases, series, activities, points)
+    modules = (registry, records, imports, dispatch, cases, series, activities, points)
     found = {value for module in modules for value in vars(module).values() if _is_command(value)}
     return {COMMAND_PREFIX + command.__name__: command for command in sorted(found, key=lambda c: c.__name__)}
 
 
 def _is_command(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, Command) and value is not Command
+    return isinstance(value, type) and issubclass(value, Command) and value not in ABSTRACT
 
 
 def parts_of_commands() -> dict[str, type[BaseModel]]:

@@ -26,6 +26,7 @@ FACTS = {
     "volunteer": "registered updated",
     "team": "formed updated",
     "site": "opened",
+    "record": "added changed retired",
 }
 """Facts of the public contract that there are so far."""
 PERSONAL = re.compile(

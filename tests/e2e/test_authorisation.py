@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from gateway.app import build
+from tests.e2e.records import Keeper, sample_of
 from tests.e2e.steps import (
     COUNTY,
     EVERYBODY,
@@ -82,13 +83,15 @@ class Row:
     state: str = ""
     """Of the order on which a command is tried."""
     body: dict[str, Any] = field(default_factory=dict)
+    unknown: int = 404
+    """For all others: `422` where they name what they may not know of."""
 
     def status(self, standing: str, success: int) -> int:
         if standing in self.may.split():
             return success
         if standing == ANONYMOUS:
             return 401
-        return 403 if standing in self.sees.split() else 404
+        return 403 if standing in self.sees.split() else self.unknown
 
 
 DAILY = {**WISH, "rule": "FREQ=DAILY", "start": "2027-01-01T09:00:00+08:00"}
@@ -204,6 +207,34 @@ MATRIX = {
     "GET /v1/accounts/{account_id}": Row("self staff"),
     "GET /v1/accounts/{account_id}/entries": Row("self staff"),
 }  # fmt: skip
+RECORDS = {
+    "organisations": "staff", "twinnings": "center", "help-records": "staff", "venues": "staff", "bookings": "staff",
+    "practice-places": "staff", "budget-lines": "center", "spendings": "staff", "checklists": "staff",
+    "flagships": "staff", "meetings": "staff", "plans": "staff", "site-links": "staff", "village-rules": "staff",
+    "councils": "staff", "proposals": "staff", "projects": "staff", "households": "staff",
+}  # fmt: skip
+"""Plain records: who writes them, staff of the place and above it or only from the center up."""
+FOR_STAFF = {"budget-lines", "spendings", "households"}
+"""Which only staff of the place and above it read; all others are for everybody."""
+STAFF, ALL = "holder above center admin", "holder above center admin resident leader member stranger"
+
+
+def record_rows(kind: str, writers: str) -> dict[str, Row]:
+    may, readers = {"staff": STAFF, "center": "center admin"}[writers], STAFF if kind in FOR_STAFF else ALL
+    hidden = 422 if kind == "spendings" else 404
+    seen_at_place = "" if hidden == 422 else ALL
+    return {
+        f"GET /v1/{kind}": Row(readers, ALL),
+        f"POST /v1/{kind}": Row(may, seen_at_place, unknown=hidden),
+        f"GET /v1/{kind}/{{record_id}}": Row(readers),
+        f"POST /v1/{kind}/{{record_id}}/change": Row(may, readers),
+        f"POST /v1/{kind}/{{record_id}}/retire": Row(may, readers, body=REASON),
+        f"GET /v1/{kind}/{{record_id}}/log": Row(STAFF, readers),
+    }
+
+
+for kind, writers in RECORDS.items():
+    MATRIX |= record_rows(kind, writers)
 """Every route of the interface. How one stands to an order, a volunteer or a place is told above and below."""
 
 QUERIES = {
@@ -256,6 +287,8 @@ class Stock:
     """The id of a photo of the order that a team has accepted, where there is one, by place."""
     imports: dict[str, str]
     """The id of an import that was not carried out, by place."""
+    records: Keeper
+    """With one plain record of every kind, in the own village; everybody elsewhere is a stranger to them."""
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +317,10 @@ def stock(system: System) -> Stock:
     photos = {p: steps.photograph(order, STANDING[p]["requester"][0])["id"] for p, order in taken.items()}
     staff = {place: system.person(standing["holder"][0]) for place, standing in STANDING.items()}
     imports = {place: begin_import(person, [VOLUNTEER_ROW])["id"] for place, person in staff.items() if place in CODES}
-    return Stock(orders, hours, series, cases, photos, imports)
+    records = Keeper(system, "center", VILLAGE)
+    for kind in RECORDS:
+        records.one(kind)
+    return Stock(orders, hours, series, cases, photos, imports, records)
 
 
 def standing_of(username: str, place: str, order: dict[str, Any]) -> str:
@@ -339,6 +375,11 @@ def _standing_at_place(username: str, place: str) -> str:
     return "stranger" if found == "requester" else found
 
 
+def _standing_to_records(username: str) -> str:
+    found = _standing_at_place(username, "own village")
+    return "center" if found == "above" and username.startswith("center") else found
+
+
 def _standing_to_series(username: str, place: str) -> str:
     """Or to a case; a team has to do with orders only."""
     found = standing_of(username, place, {"accepted_by": None})
@@ -387,7 +428,7 @@ def tries(system: System, stock: Stock) -> Iterator[Try]:
             for who, standing in standings.items():
                 inner = path.replace("{version}", f"{id}-1").replace("{photo_id}", stock.photos.get(whose, ""))
                 url = re.sub(r"{\w+}", id, inner.replace("{kind}", "volunteers"))
-                url += QUERIES.get(route, "").format(id)
+                url += QUERIES.get(route, f"?site={id}" if route[8:] in RECORDS else "").format(id)
                 yield Try(route, whose, who, url, body(who), row.status(standing, 200))
 
 
@@ -399,6 +440,11 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
             body = partial(body_of, row, place=place, order=order, system=system)
             standing = _standing_to_photos if "/photos" in route else standing_of
             yield place, order["id"], body, {who: standing(who, place, order) for who in everybody}
+    elif (kind := route.split("/")[2]) in RECORDS:
+        id, sent = VILLAGE, sample_of(kind, stock.records)
+        if "{record_id}" in route:
+            id, sent = stock.records.one(kind), row.body
+        yield "own village", id, lambda _: sent, {who: _standing_to_records(who) for who in everybody}
     elif "{series_id}" in route or "{case_id}" in route:
         for place, id in (stock.series if "{series_id}" in route else stock.cases).items():
             stand = {who: _standing_to_series(who, place) for who in everybody}

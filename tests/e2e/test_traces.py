@@ -17,6 +17,7 @@ from deploy.reference import demo
 from deploy.topology import subscriptions
 from services.chassis.topology import DEAD_SUFFIX
 from tests.e2e import test_authorisation, test_operation
+from tests.e2e.records import SAMPLES, Keeper, sample_of
 from tests.e2e.steps import TEAMS, VILLAGE, WISH, Steps, a_csv, send_photo
 from tests.faults.log import EventLog
 from tests.support.pictures import CANARY as PLACE
@@ -49,6 +50,10 @@ CANARIES = {
     "imported id number": "130803194001010025",
     "imported file": "金丝雀的名单",
     "wrong cell": "金丝雀填错的一格",
+    "household": "金丝雀一家",
+    "contact": "金丝雀的联系人",
+    "minutes": "金丝雀在会上发言",
+    "retirement": "金丝雀已经搬走",
 }
 STORED = (
     "registry.volunteers",
@@ -59,6 +64,8 @@ STORED = (
     "dispatch.cases",
     "dispatch.notes",
     "dispatch.photos",
+    "registry.records",
+    "registry.record_log",
     "registry.imports",
     "registry.import_rows",
 )
@@ -169,6 +176,26 @@ def _vouch(steps: Steps) -> None:
     station.post(f"/v1/teams/{team['id']}/dissolve", {"reason": CANARIES["team"]}, "canary-team").raise_for_status()
 
 
+def _records(system: System) -> None:
+    """With somebody in them, and in what was there before."""
+    keeper, phone = Keeper(system, "station", VILLAGE), CANARIES["phone"]
+    kept = {
+        "households": {"number": CANARIES["household"], "members": [{"name": CANARIES["name"], "phone": phone}]},
+        "organisations": {"contact": CANARIES["contact"], "phone": phone},
+        "meetings": {"attendees": [CANARIES["name"]], "minutes": CANARIES["minutes"]},
+    }
+    for kind, fields in kept.items():
+        sent = sample_of(kind, keeper, **fields)
+        path = keeper.person.post(f"/v1/{kind}", sent, f"canary-{kind}").raise_for_status().headers["location"]
+        again = {name: value for name, value in SAMPLES[kind].items() if name in ("members", "contact", "decisions")}
+        keeper.person.post(f"{path}/change", again, f"canary-{kind}-change").raise_for_status()
+        assert keeper.person.get(f"/v1/{kind}?limit=5").is_success
+        wrong = {**sent, "colour": phone, "type": CANARIES["name"]}
+        assert keeper.person.post(f"/v1/{kind}", wrong).status_code == 422
+        keeper.person.do(f"{path}/retire", {"reason": CANARIES["retirement"]})
+        assert CANARIES["retirement"] in keeper.person.get(f"{path}/log").text
+
+
 def _places(system: System, rabbitmq: RabbitMQ, mongodb: MongoDB) -> Iterator[tuple[str, bytes]]:
     """Everything that is kept or told, by where it is."""
     for folder in (system.folder, mongodb.data_dir / "log", rabbitmq.data_dir / "log"):
@@ -205,6 +232,7 @@ def test_nothing_personal_is_left_in_clear_anywhere(
     _life(steps)
     _series(steps)
     _import(steps)
+    _records(system)
     words = {way: whose for whose, word in _personal().items() for way in _ways(word)}
     places = list(_places(system, rabbitmq, mongodb))
     found = {(place, whose) for place, content in places for way, whose in words.items() if way in content}

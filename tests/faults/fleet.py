@@ -35,6 +35,7 @@ POLL = 0.05  # seconds
 OUTBOXES = (
     ("registry", "volunteers"),
     ("registry", "teams"),
+    ("registry", "records"),
     ("dispatch", "orders"),
     ("dispatch", "cases"),
     ("activities", "timesheets"),

@@ -33,6 +33,8 @@ from services.registry.repository import (
     Directory,
     Imports,
     Log,
+    RecordLog,
+    Records,
     Releases,
     Residents,
     ServiceItems,
@@ -122,6 +124,8 @@ class FakeWork:
             "viewings": Viewings,
             "imports": Imports,
             "batches": Batches,
+            "records": Records,
+            "record_log": RecordLog,
         }
         for name, repository in named.items():
             setattr(self, name, type(repository.__name__, (InMemory, repository), {})(self))
@@ -920,3 +924,54 @@ def test_facts_that_come_before_their_volunteer_count(city: City) -> None:
     city.add_volunteer("v")
     staff = city.add_account("station", Role.STAFF)
     assert city.service.volunteer(staff, volunteer_id="v")["hours"] == 2
+
+
+# -- plain records: their rules are in test_records -------------------------------------------------------
+
+VENUE = {"name": "议事厅", "type": "meeting_hall", "capacity": 40}
+BOOKING = {"from": "2026-10-05T09:00:00+08:00", "to": "2026-10-05T10:00:00+08:00", "purpose": "书画班"}
+
+
+def add(city: City, staff: Actor, kind: str, **fields: Any) -> str:
+    answer = city.service.add_record(staff, {"fields": fields}, kind=kind)
+    id: str = answer["id"]
+    return id
+
+
+def test_a_part_is_written_with_its_whole_and_each_with_its_history(city: City) -> None:
+    staff = city.add_account("station", Role.STAFF)
+    venue = add(city, staff, "venues", **VENUE)
+    city.work.saved.clear()
+    booking = add(city, staff, "bookings", venue=venue, **BOOKING)
+    assert city.work.saved[0] == booking and city.work.saved[-1] == venue and len(city.work.saved) == 3
+    with pytest.raises(Conflict, match="09:00—10:00"):
+        add(city, staff, "bookings", venue=venue, **BOOKING)
+    city.service.retire_record(staff, {"reason": "不用了"}, kind="bookings", record_id=booking)
+    add(city, staff, "bookings", venue=venue, **BOOKING)
+    assert city.facts() | {"site.opened": 0} == {"site.opened": 0, "record.added": 3, "record.retired": 1}
+    log = city.service.record_log(staff, kind="bookings", record_id=booking)["items"]
+    assert [(entry["what"], entry["by"]) for entry in log] == [("added", "station"), ("retired", "station")]
+
+
+def test_a_change_that_changes_nothing_is_not_written(city: City) -> None:
+    staff = city.add_account("station", Role.STAFF)
+    venue = add(city, staff, "venues", **VENUE)
+    city.work.saved.clear()
+    for fields, saved in (({"capacity": 40}, 0), ({"capacity": 41}, 2)):
+        city.service.change_record(staff, {"fields": fields}, kind="venues", record_id=venue)
+        assert len(city.work.saved) == saved
+    with pytest.raises(Conflict, match="已经登记过"):
+        add(city, staff, "venues", **VENUE)
+
+
+def test_who_may_not_keep_records_of_a_place_adds_none(city: City) -> None:
+    resident = city.add_account("resident", Role.RESIDENT)
+    city.work.saved.clear()
+    for kind, fields in (("venues", VENUE), ("households", {"number": "1", "members": [{"name": "张某"}]})):
+        with pytest.raises(Forbidden):
+            add(city, resident, kind, **fields)
+    with pytest.raises(NotFound):
+        add(city, resident, "secrets")
+    with pytest.raises(Invalid):
+        city.service.add_record(resident, {"fields": {"$ne": None}}, kind="venues")
+    assert city.work.saved == []

@@ -13,6 +13,16 @@ from services.contracts.actor import Actor, Role
 from services.contracts.cases import Complaint
 from services.contracts.dispatch import Channel, CompleteOrder, PlaceOrder, RateOrder, Step
 from services.contracts.imports import ImportKind
+from services.contracts.records import (
+    CouncilType,
+    HelpType,
+    MeetingType,
+    OrganisationType,
+    PracticePlaceType,
+    ProposalDecision,
+    VenueType,
+    VillageRuleType,
+)
 from services.contracts.registry import OfferMode, Purpose, RealNameResult, Risk, Slot, TargetGroup, Tier
 from services.contracts.series import HolidayPolicy
 from services.contracts.wording import FORMS, UNKNOWN, WORDS, WORDS_OF_TIME, invalid_fields
@@ -24,8 +34,9 @@ WRONG: list[Any] = [
     [], [None], ["soon"], ["1"], ["elderly"] * 501, {}, {"soon": 1}, {"$ne": None},
 ]  # fmt: skip
 VALUES = {
-    *Channel, *Complaint, *HolidayPolicy, *ImportKind, *OfferMode, *Purpose, *RealNameResult, *Risk, *Role, *Slot,
-    *Step, *TargetGroup, *Tier, "person", "client", "true", "false", "http", "https",
+    *Channel, *Complaint, *CouncilType, *HelpType, *HolidayPolicy, *ImportKind, *MeetingType, *OfferMode,
+    *OrganisationType, *PracticePlaceType, *ProposalDecision, *Purpose, *RealNameResult, *Risk, *Role, *Slot, *Step,
+    *TargetGroup, *Tier, *VenueType, *VillageRuleType, "person", "client", "true", "false", "http", "https",
 }  # fmt: skip
 Errors = list[Any]
 
