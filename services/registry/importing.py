@@ -3,7 +3,7 @@
 Whatever rows need to know is asked once for all rows of a batch.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from services.registry.directory import Kind
 from services.registry.domain import Site
 from services.registry.imports import EVERYTHING, Batch, Import, Made, State, TeamRow, Wrong, made_id
 from services.registry.teams import Team
-from services.registry.volunteers import ALREADY_REGISTERED, Entry, Numbers, Volunteer
+from services.registry.volunteers import ALREADY_REGISTERED, Entry, Numbers, Volunteer, must_be_asked_rightly
 
 OUT_OF_PLACE = "不在这次导入的站点范围内，请填本站点或下级站点的代码"
 CHANGED, IN_A_TEAM, HAS_SERVED = "资料后来有改动，没有撤销", "后来加入了队伍，没有撤销", "已有服务时长或积分，没有撤销"
@@ -36,6 +36,9 @@ class Rows(Protocol):
 
     def look_up(self, wanted: Mapping[str, Any]) -> None:
         """All that is asked of ``wanted``, which is given by key."""
+
+    def check(self, id: str, wanted: Any, key: str) -> Any:
+        """Raise ``ServiceError`` when it cannot be made."""
 
     def make(self, id: str, wanted: Any, key: str) -> tuple[Any, Event]:
         """Without saving it; raise ``ServiceError``."""
@@ -62,10 +65,16 @@ class VolunteerRows:
         self._sites = _sites(self._uow, self._place, wanted.values())
         self._known = {volunteer.id_number_index for volunteer in self._uow.volunteers.with_id_numbers(wanted)}
 
-    def make(self, id: str, wanted: RegisterVolunteer, key: str) -> tuple[Volunteer, Event]:
+    def check(self, id: str, wanted: RegisterVolunteer, key: str) -> Site:
+        """All that ``make`` asks, without making anything: a file has many rows."""
         site = _site(self._sites, self._place, wanted.site)
         if key in self._known:
             raise invalid("id_number", ALREADY_REGISTERED)
+        must_be_asked_rightly(identity.birth_date(wanted.id_number), self._today, wanted.guardian_consent)
+        return site
+
+    def make(self, id: str, wanted: RegisterVolunteer, key: str) -> tuple[Volunteer, Event]:
+        site = self.check(id, wanted, key)
         numbers = Numbers(wanted.id_number, key, wanted.phone, blind_index(wanted.phone))
         return Volunteer.register(id, wanted, site, None, numbers, self._today)
 
@@ -137,6 +146,8 @@ class TeamRows:
         )  # fmt: skip
         return Team.form(form, site, members)
 
+    check = make
+
     def save(self, made: Team, event: Event, at: datetime) -> None:
         made.decided_by = self._of.by
         self._uow.teams.add(made, event)
@@ -186,12 +197,13 @@ class Importing:
             if (twin := first.setdefault(key, number)) != number:
                 field, said = self._rows.twin
                 wrong += self._of.form.told(number, invalid(field, said.format(twin)))
-        wrong += self._made(wanted, keys)[1]
+        wrong += self._each(wanted, keys, self._rows.check)[1]
         return [keys.get(number, "") for number, _ in cells], wrong
 
     def carry_out(self, batch: Batch) -> None:
         wanted, _ = self._read((number, cells) for number, cells in batch.rows() if number not in batch.wrong_rows)
-        ready, failed = self._made(wanted, {number: self._rows.key(row) for number, row in wanted.items()})
+        keys = {number: self._rows.key(row) for number, row in wanted.items()}
+        ready, failed = self._each(wanted, keys, self._rows.make)
         for aggregate, event in ready.values():
             self._rows.save(aggregate, event, self._at)
         batch.carry_out([Made(number, one.id, one.version) for number, (one, _) in ready.items()], failed)
@@ -216,15 +228,15 @@ class Importing:
                 wanted[number] = command
         return wanted, wrong
 
-    def _made(
-        self, wanted: Mapping[int, Any], keys: Mapping[int, str]
-    ) -> tuple[dict[int, tuple[Any, Event]], list[Wrong]]:
-        """What could be saved now, and why the rest could not."""
+    def _each(
+        self, wanted: Mapping[int, Any], keys: Mapping[int, str], do: Callable[[str, Any, str], Any]
+    ) -> tuple[dict[int, Any], list[Wrong]]:
+        """What came of each row, and why nothing came of the rest."""
         ready, wrong = {}, []
         self._rows.look_up({keys[number]: row for number, row in wanted.items()})
         for number, row in wanted.items():
             try:
-                ready[number] = self._rows.make(made_id(self._of.id, number), row, keys[number])
+                ready[number] = do(made_id(self._of.id, number), row, keys[number])
             except ServiceError as error:
                 wrong += self._of.form.told(number, error)
         return ready, wrong

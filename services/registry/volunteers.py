@@ -328,8 +328,7 @@ class Volunteer:
         )  # fmt: skip
 
     def _must_be_asked_rightly(self, consent: Consent) -> None:
-        if identity.age_on(consent.since, self.birth_date) < GUARDIAN_BELOW and not consent.guardian:
-            raise invalid("guardian_consent", "未满14周岁须经监护人同意")
+        must_be_asked_rightly(self.birth_date, consent.since, consent.guardian)
 
     def _look_at_age(self, today: date) -> None:
         if self.erased:
@@ -406,6 +405,12 @@ def band_ends_on(born: date, today: date) -> date | None:
     age = identity.age_on(today, born)
     end = next((end for end, _ in BANDS if age < end), None)
     return None if end is None else max(date(born.year + end, born.month, 1), today + timedelta(days=1))
+
+
+def must_be_asked_rightly(born: date, on: date, guardian: bool) -> None:
+    """Raise ``Invalid``."""
+    if identity.age_on(on, born) < GUARDIAN_BELOW and not guardian:
+        raise invalid("guardian_consent", "未满14周岁须经监护人同意")
 
 
 def _each_once(values: Iterable[Any]) -> list[Any]:
