@@ -310,6 +310,13 @@ class Fleet(System):
         names = [s.queue for s in subscriptions()] + [retry_queue(delay) for delay in RETRY_DELAYS]
         return sum(self.depth(name) for name in names)
 
+    def in_hand(self) -> int:
+        """Messages that handlers were given and have not acknowledged; asking costs a second."""
+        node = next(node for node in getattr(self.broker, "nodes", [self.broker]) if node.alive())
+        told = node.ctl("list_queues", "name", "messages_unacknowledged", "--no-table-headers")
+        counts = dict(line.split("\t") for line in told.splitlines())
+        return sum(int(counts.get(s.queue, 0)) for s in subscriptions())
+
     def depth(self, queue: str) -> int:
         with self.channel() as channel:
             return int(channel.queue_declare(queue, passive=True).message_count)

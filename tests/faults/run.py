@@ -1,5 +1,6 @@
 """One scenario: load, a fault, recovery, rest, and the look at everything."""
 
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -206,7 +207,9 @@ class Run:
             self.fleet.pause(0.3)
             try:
                 steady = steady + 1 if quiet() else 0
-            except OSError:
+                if steady == 3 and self.fleet.in_hand():
+                    steady = 0
+            except (OSError, subprocess.CalledProcessError):
                 steady = 0
 
     def finish(self) -> Result:
