@@ -107,6 +107,8 @@ class Repository(Generic[A]):
     indexes: ClassVar[Sequence[IndexModel]] = ()
     publishes: ClassVar[bool] = False
     """Whether its aggregates have events; the relay looks into these collections."""
+    unknown: ClassVar[str] = ""
+    """What is said of one that is not there; without it only that."""
 
     def __init__(self, work: "Work") -> None:
         self._work = work
@@ -123,7 +125,7 @@ class Repository(Generic[A]):
         """Raise ``NotFound``."""
         found = self.find(id)
         if found is None:
-            raise NotFound()
+            raise NotFound(self.unknown)
         return found
 
     def find_or_new(self, id: str, begin: Callable[[], A]) -> A:

@@ -9,7 +9,6 @@ from ulid import ULID
 
 from services.chassis.repository import INTERNAL, Document, Page, Repository, from_document
 from services.contracts.actor import Actor, Role
-from services.contracts.errors import NotFound
 from services.dispatch.cases import UNKNOWN as UNKNOWN_CASE
 from services.dispatch.cases import Case
 from services.dispatch.domain import UNKNOWN, Message, Note, Order
@@ -29,6 +28,7 @@ class Orders(Repository[Order]):
     collection = "orders"
     aggregate = Order
     publishes = True
+    unknown = UNKNOWN
     indexes = (
         # Only what waits for the clock is in it, so a tick costs what is due and not what is pending.
         IndexModel([("due_at", ASCENDING)], partialFilterExpression={"due_at": {"$type": "date"}}),
@@ -54,12 +54,6 @@ class Orders(Repository[Order]):
             partialFilterExpression={"preferred_from": {"$type": "date"}},
         ),
     )
-
-    def get(self, id: str) -> Order:
-        found = self.find(id)
-        if found is None:
-            raise NotFound(UNKNOWN)
-        return found
 
     def due(self, now: datetime, limit: int) -> list[Order]:
         return self.select({"due_at": {"$type": "date", "$lte": now}}, [("due_at", ASCENDING)], limit)
@@ -144,6 +138,7 @@ class Orders(Repository[Order]):
 class AllSeries(Repository[Series]):
     collection = "series"
     aggregate = Series
+    unknown = UNKNOWN_SERIES
     indexes = (
         # Only what becomes an order some day is in it.
         IndexModel([("next_at", ASCENDING)], partialFilterExpression={"next_at": {"$type": "date"}}),
@@ -151,12 +146,6 @@ class AllSeries(Repository[Series]):
         IndexModel([("resident_id", ASCENDING), NEWEST]),
         IndexModel([("placed_by", ASCENDING), NEWEST]),
     )
-
-    def get(self, id: str) -> Series:
-        found = self.find(id)
-        if found is None:
-            raise NotFound(UNKNOWN_SERIES)
-        return found
 
     def due(self, now: datetime, limit: int) -> list[str]:
         """Ids, those that wait the longest first."""
@@ -229,17 +218,12 @@ class Cases(Repository[Case]):
     collection = "cases"
     aggregate = Case
     publishes = True
+    unknown = UNKNOWN_CASE
     indexes = (
         IndexModel([("path", ASCENDING), ("is_open", ASCENDING), NEWEST]),
         IndexModel([("opened_by", ASCENDING), NEWEST]),
         IndexModel([("site", ASCENDING)], partialFilterExpression={"is_open": True}),
     )
-
-    def get(self, id: str) -> Case:
-        found = self.find(id)
-        if found is None:
-            raise NotFound(UNKNOWN_CASE)
-        return found
 
     def visible(self, actor: Actor, wanted: dict[str, Any], limit: int, cursor: str | None) -> Page[Case]:
         """What the actor may read; ``wanted`` narrows it."""
