@@ -8,11 +8,12 @@ from datetime import datetime
 
 from services.chassis.messages import Event
 from services.contracts import cases as facts
-from services.contracts.actor import Actor, Role
+from services.contracts.actor import Actor
 from services.contracts.cases import Complaint
 from services.contracts.errors import Conflict, Forbidden, NotFound
 from services.contracts.privacy import Secret
 from services.dispatch.domain import Order, State
+from services.dispatch.permissions import is_staff_above
 
 LOW_SCORE = 2
 """A rating up to this calls for a follow-up."""
@@ -72,7 +73,7 @@ class Case:
 
     def settle(self, actor: Actor, outcome: str, now: datetime) -> list[Event]:
         """Raise ``Forbidden`` to who only sees it, ``Conflict`` when it is settled."""
-        if not (actor.has(Role.STAFF) and actor.site == self.site):
+        if not is_staff_above(actor, [self.site]):
             raise Forbidden("这件事由受理的站（所、中心）的工作人员办理")
         if not self.is_open:
             raise Conflict("这件事已经办结")
@@ -81,7 +82,7 @@ class Case:
 
     def must_be_seen_by(self, actor: Actor) -> None:
         """By who has complained, and staff of the place that looks into it and above; raise ``NotFound``."""
-        if not (actor.is_admin or actor.id == self.opened_by or (actor.has(Role.STAFF) and actor.site in self.path)):
+        if not (actor.is_admin or actor.id == self.opened_by or is_staff_above(actor, self.path)):
             raise NotFound(UNKNOWN)
 
     def _about(self) -> dict[str, str]:
