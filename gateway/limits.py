@@ -83,16 +83,15 @@ def _counting(receive: Any) -> Any:
         size += len(message.get("body", b""))
         if size > MAX_FILE:
             if message.get("more_body"):
-                await _drain(receive)
+                await _drain(receive, 0)
             raise TooLarge("文件超过 20 MB，请拆成几个再上传")
         return message
 
     return counted
 
 
-async def _drain(receive: Any) -> None:
-    """So that the client can finish sending, and read the answer."""
-    size = 0
+async def _drain(receive: Any, size: int) -> None:
+    """Read on after ``size`` bytes, so that the client can finish sending, and read the answer."""
     while size <= DRAINED:
         message = await receive()
         size += len(message.get("body", b""))
@@ -104,23 +103,22 @@ async def _read(receive: Any, limit: int, has_place: Callable[[], bool]) -> byte
     """Raise ``TooLarge``, or ``Unavailable`` where there is no place for a large one."""
     chunks: list[bytes] = []
     size = 0
-    error: ServiceError | None = None
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            break
+            return b"".join(chunks)
         chunk = message.get("body", b"")
         before, size = size, size + len(chunk)
+        error: ServiceError | None = None
         if size > limit:
             error = TooLarge(f"请求内容超过 {limit // 1_000_000} MB，请减小后再试")
         elif before <= MAX_BODY < size and not has_place():
             error = Unavailable("正在接收的照片较多，请稍后再试")
-        if error is None:
-            chunks.append(chunk)
-        else:
+        if error is not None:
             chunks.clear()
-        if not message.get("more_body") or size > DRAINED:
-            break
-    if error is not None:
-        raise error
-    return b"".join(chunks)
+            if message.get("more_body"):
+                await _drain(receive, size)
+            raise error
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)
