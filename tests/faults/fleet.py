@@ -20,7 +20,7 @@ from bench import city
 from deploy.local.process import Process
 from deploy.local.servers import MongoDB, RabbitMQ, free_port
 from deploy.reference.rpc import Call, RpcClient
-from deploy.topology import subscriptions
+from deploy.topology import service_class, subscriptions
 from services.chassis.dead import DeadLetters
 from services.chassis.topology import DEAD_SUFFIX, retry_queue
 from services.contracts.actor import SYSTEM
@@ -32,15 +32,6 @@ RETRY_DELAYS = (0.5, 2.0, 8.0)
 """Seconds; shorter than in production, so that a scenario sees all of them, and longer than a dead transaction."""
 RESTART_PAUSE = 0.3  # seconds, as the local runtime's first
 POLL = 0.05  # seconds
-OUTBOXES = (
-    ("registry", "volunteers"),
-    ("registry", "teams"),
-    ("registry", "records"),
-    ("dispatch", "orders"),
-    ("dispatch", "cases"),
-    ("activities", "timesheets"),
-    ("points", "accounts"),
-)
 TOOL = 120.0  # seconds
 HANDED_OVER = ("AMQP_URI", "MONGO_URI", "SIDAN_DATABASE_PREFIX", "SIDAN_RETRY_DELAYS", "SIDAN_DATA_KEY")
 """What the operator's command line is told of the system."""
@@ -303,7 +294,13 @@ class Fleet(System):
             yield connection.default_channel
 
     def unsent(self) -> int:
-        return sum(self.database(s)[c].count_documents({"outbox_since": {"$exists": True}}) for s, c in OUTBOXES)
+        publishing = (
+            self.database(service)[repository.collection]
+            for service in SERVICES
+            for repository in service_class(service).uow.repositories.values()  # type: ignore[attr-defined]
+            if repository.publishes
+        )
+        return sum(collection.count_documents({"outbox_since": {"$exists": True}}) for collection in publishing)
 
     def waiting(self) -> int:
         """Messages in the queues of handlers and in the retry levels."""
