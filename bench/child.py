@@ -18,7 +18,7 @@ READY_SECONDS = 60.0
 
 
 class ChildFailed(Exception):
-    """With the end of what the process wrote."""
+    """First line what happened, for the results; below where to look, and the end of what the process wrote."""
 
 
 class Child:
@@ -64,9 +64,9 @@ class Child:
         try:
             line = self._lines.get(timeout=seconds)
         except Empty:
-            raise ChildFailed(f"{self.module} is silent; see {self._log}") from None
+            raise ChildFailed(f"{self.module} is silent\nsee {self._log}") from None
         if not line:
-            raise ChildFailed(f"{self.module} ended; see {self._log}\n{self._log.read_text()[-2000:]}")
+            raise ChildFailed(f"{self.module} ended\nsee {self._log}\n{self._log.read_text()[-2000:]}")
         return json.loads(line)
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
