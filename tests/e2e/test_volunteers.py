@@ -13,7 +13,7 @@ from tests.support.processes import eventually
 from tests.support.system import Events, System
 
 CENTER, TEAM, LEADER = "130824", TEAMS["leader-county"], "vol-leader-county"
-"""A county whose only team is ``leader-county``'s."""
+"""A county whose only active team is ``leader-county``'s."""
 PATH = f"/v1/volunteers/{LEADER}"
 
 
@@ -71,8 +71,9 @@ def asked(order: dict[str, Any]) -> list[str]:
 
 def against(system: System, order: dict[str, Any]) -> dict[str, int]:
     """What keeps how many members of the team back, in the newest decision."""
-    items = system.person("station-county").read(f"/v1/orders/{order['id']}/decision")["items"]
-    return {why["code"]: why["count"] for why in items[0]["candidates"][0]["members"]}
+    newest = system.person("station-county").read(f"/v1/orders/{order['id']}/decision")["items"][0]
+    (judged,) = (candidate for candidate in newest["candidates"] if candidate["team"] == TEAM)
+    return {why["code"]: why["count"] for why in judged["members"]}
 
 
 def test_unmet_demand_is_offered_when_a_volunteer_learns_what_it_needs(steps: Steps, system: System) -> None:
