@@ -16,6 +16,10 @@ from services.contracts.errors import NotFound
 from services.contracts.registry import VolunteerRegistered
 
 
+def _timesheets_of(event: OrderCompleted | OrderClosed) -> dict[str, list[str]]:
+    return {"timesheets": [Timesheet.key(segment.volunteer_id, segment.start) for segment in event.segments]}
+
+
 class ActivitiesService:
     name = "activities"
 
@@ -23,11 +27,11 @@ class ActivitiesService:
 
     # Records have ids that follow from the order, so these need no inbox.
 
-    @subscribe(OrderCompleted, idempotent=True)
+    @subscribe(OrderCompleted, idempotent=True, loads=_timesheets_of)
     def record_hours(self, event: OrderCompleted) -> None:
         self._record(event)
 
-    @subscribe(OrderClosed, idempotent=True)
+    @subscribe(OrderClosed, idempotent=True, loads=_timesheets_of)
     def put_hours_into_effect(self, event: OrderClosed) -> None:
         """Whichever of completed and closed arrives first: the record is entered, then takes effect."""
         self._record(event)
@@ -36,7 +40,7 @@ class ActivitiesService:
             if effective := timesheet.take_effect(record_id(event.order_id, position)):
                 self.uow.timesheets.save(timesheet, *effective)
 
-    @subscribe(VolunteerRegistered, idempotent=True)
+    @subscribe(VolunteerRegistered, idempotent=True, loads=lambda event: {"volunteers": [event.volunteer_id]})
     def learn_volunteer(self, event: VolunteerRegistered) -> None:
         if self.uow.volunteers.find(event.volunteer_id) is None:
             self.uow.volunteers.add(Volunteer(event.volunteer_id, event.path))

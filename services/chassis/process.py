@@ -32,7 +32,7 @@ INBOX_KEPT = 60 * 24 * 3600  # seconds
 IDEMPOTENCY_KEPT = 7 * 24 * 3600  # seconds
 CLOCK_PERIOD = 5.0  # seconds
 DRAIN_OUTBOX = 2.0  # seconds
-LAG_PROBE = 0.1  # seconds
+LAG_PROBE = 0.25  # seconds
 
 log = telemetry.logger("process")
 
@@ -198,7 +198,7 @@ def _watch_loop() -> None:
     """Measure how late the event loop is; a handler that computes for long shows here."""
     while True:
         worst = 0.0
-        for _ in range(10):
+        for _ in range(4):
             asked = time.monotonic()
             eventlet.sleep(LAG_PROBE)
             worst = max(worst, time.monotonic() - asked - LAG_PROBE)

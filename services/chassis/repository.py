@@ -116,10 +116,12 @@ class Repository(Generic[A]):
 
     def find(self, id: str) -> A | None:
         tracked = self._work.tracked(self.collection, id)
-        if tracked is None:
-            document = self._documents.find_one({"_id": id}, INTERNAL)
-            return self._track(document) if document else None
-        return tracked.aggregate  # type: ignore[return-value]
+        if tracked is not None:
+            return tracked.aggregate  # type: ignore[return-value]
+        if self._work.is_missing(self.collection, id):
+            return None
+        document = self._documents.find_one({"_id": id}, INTERNAL)
+        return self._track(document) if document else None
 
     def get(self, id: str) -> A:
         """Raise ``NotFound``."""
@@ -186,6 +188,7 @@ class Repository(Generic[A]):
         assert tracked is not None, "save() of an aggregate that was neither loaded nor added"
         assert self.publishes or not events, f"{type(self).__name__} does not say that it publishes"
         tracked.dirty = True
+        self._work.saved(self.collection, aggregate.id)
         for event in events:
             aggregate.version += 1
             tracked.events.append((aggregate.version, event, current_trace()))

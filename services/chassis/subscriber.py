@@ -8,7 +8,7 @@ run again by itself, so that only the failing one is retried, and later ones of 
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import takewhile
@@ -50,6 +50,8 @@ REASON_HEADERS = ("reason", "trace", "failed-queue", "failed-at")
 
 log = telemetry.logger("subscriber")
 Handler = Callable[[Any, Any], None]
+Loads = Callable[[Any], Mapping[str, Iterable[str]]]
+"""Of an event: the ids of what its handler looks at, by the names of their repositories."""
 
 
 @dataclass(slots=True)
@@ -79,8 +81,11 @@ class Rejected:
     reason: str
 
 
-def subscribe(event: type[Event], *, idempotent: bool = False) -> Callable[[Handler], Any]:
-    """Handle every ``event`` once. ``idempotent``: the handler needs no inbox row for that.
+def subscribe(
+    event: type[Event], *, idempotent: bool = False, loads: Loads = lambda _event: {}
+) -> Callable[[Handler], Any]:
+    """Handle every ``event`` once. ``idempotent``: the handler needs no inbox row for that. ``loads``: what the
+    handler finds by id, so that a batch of events asks for it in one round trip.
 
     The handler may run several times before it commits once, so it has no effect but through ``self.uow``.
     Any exception means another attempt after 1 s, 10 s, 60 s, then the dead letters.
@@ -89,7 +94,7 @@ def subscribe(event: type[Event], *, idempotent: bool = False) -> Callable[[Hand
     def decorate(handler: Handler) -> Any:
         @wraps(handler)
         def run(service: Any, batch: list[Delivery], subscriber: Subscriber) -> list[Outcome]:
-            return _Batch(service, handler, idempotent, batch, subscriber).run()
+            return _Batch(service, handler, idempotent, loads, batch, subscriber).run()
 
         register_entrypoint(run, Subscriber(event))
         return run
@@ -118,9 +123,11 @@ Outcome = Failed | Waits | None
 
 class _Batch:
     def __init__(
-        self, service: Any, handler: Handler, idempotent: bool, batch: list[Delivery], subscriber: "Subscriber"
-    ) -> None:
+        self, service: Any, handler: Handler, idempotent: bool, loads: Loads, batch: list[Delivery],
+        subscriber: "Subscriber",
+    ) -> None:  # fmt: skip
         self.service, self.handler, self.idempotent, self.batch = service, handler, idempotent, batch
+        self.loads = loads
         self.uow: Work = service.uow
         self.name, self.queue, self.outage = subscriber.label, subscriber.queue, subscriber.outage
         self.parking, self.event = subscriber.storage.parking, subscriber.event
@@ -211,15 +218,25 @@ class _Batch:
     def _together(self, batch: list[Delivery]) -> int:
         started = time.monotonic()
         handled = self._handled(batch)
+        self._load(batch)
         for done, delivery in enumerate(batch, start=1):
             if delivery.envelope.id in handled:
                 telemetry.DUPLICATES.labels(self.name).inc()
             else:
+                if self.idempotent:
+                    self.uow.begin_part()
                 self._handle(delivery)
                 handled.add(delivery.envelope.id)
             if time.monotonic() - started > BATCH_SECONDS:
                 return done
         return len(batch)
+
+    def _load(self, batch: list[Delivery]) -> None:
+        wanted: dict[str, set[str]] = {}
+        for delivery in batch:
+            for name, ids in self.loads(delivery.event).items():
+                wanted.setdefault(name, set()).update(ids)
+        self.uow.load(wanted)
 
     def _alone(self, delivery: Delivery) -> Exception | None:
         try:

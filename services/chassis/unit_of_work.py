@@ -1,7 +1,8 @@
 """The unit of work: what one handler loads and changes is committed together or not at all.
 
 A change of one aggregate is one document write, since its events travel inside the document; as soon as
-more is written (a second aggregate, an inbox row, an idempotency record) it is one transaction. Reads are
+more is written (a second aggregate, an inbox row, an idempotency record) it is one transaction. Parts that may
+run again and change one aggregate each need none, however many they are. Reads are
 outside of it: every write compares the version that was loaded, and a loser runs again from the start.
 Inside a unit of work nothing leaves the process except through the events given to ``save``.
 """
@@ -11,7 +12,7 @@ import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TypeVar, cast
@@ -78,18 +79,47 @@ class Work:
         self._committed = committed
         self._tracked: dict[tuple[str, str], Tracked] = {}
         self._rows: list[tuple[str, Document]] = []
-        for name, repository in repositories.items():
-            setattr(self, name, repository(self))
+        self._missing: set[tuple[str, str]] = set()
+        self._parts = 0
+        self._in_part: set[tuple[str, str]] = set()
+        self._is_wide = False
+        self._repositories = repositories
 
     def __getattr__(self, name: str) -> Any:
-        """Only for what is not there: repositories are set in ``__init__``."""
-        raise AttributeError(f"no repository {name!r} in this unit of work")
+        """A repository, made when it is asked for: most work needs few of them."""
+        if name not in self._repositories:
+            raise AttributeError(f"no repository {name!r} in this unit of work")
+        repository = self._repositories[name](self)
+        setattr(self, name, repository)
+        return repository
 
     def tracked(self, collection: str, id: str) -> Tracked | None:
         return self._tracked.get((collection, id))
 
     def track(self, collection: str, id: str, tracked: Tracked) -> None:
         self._tracked[collection, id] = tracked
+
+    def begin_part(self) -> None:
+        """What is saved until the next part begins may be committed without the other parts: it can run again."""
+        self._parts += 1
+        self._in_part.clear()
+
+    def saved(self, collection: str, id: str) -> None:
+        self._in_part.add((collection, id))
+        self._is_wide |= len(self._in_part) > 1
+
+    def load(self, wanted: Mapping[str, Iterable[str]]) -> None:
+        """Aggregates by the names of their repositories, in one round trip each; what is not there is not asked
+        for again.
+        """
+        for name, ids in wanted.items():
+            repository: Repository[Any] = getattr(self, name)
+            asked = set(ids)
+            missing = asked - repository.find_many(asked).keys()
+            self._missing.update((repository.collection, id) for id in missing)
+
+    def is_missing(self, collection: str, id: str) -> bool:
+        return (collection, id) in self._missing
 
     def run(self, work: Callable[[], R], deadline: float, idempotency: Idempotency | None = None) -> R:
         """Run ``work`` and commit; again from the start when another writer came first.
@@ -135,6 +165,9 @@ class Work:
     def _begin(self) -> None:
         self._tracked.clear()
         self._rows.clear()
+        self._missing.clear()
+        self._in_part.clear()
+        self._parts, self._is_wide = 0, False
 
     def commit(self) -> None:
         """Raise ``Stale`` when another writer came first; then nothing is written."""
@@ -145,6 +178,8 @@ class Work:
         crashpoint("before_commit")
         if count == 1:
             self._write(writes, None)
+        elif self._parts and not self._is_wide and not self._rows:
+            self._write_parts(writes)
         else:
             self._write_in_transaction(writes)
         crashpoint("after_commit")
@@ -189,6 +224,13 @@ class Work:
             if tracked.dirty:
                 writes[collection].append(_write_of(id, tracked, at))
         return writes
+
+    def _write_parts(self, writes: dict[str, list[Write]]) -> None:
+        try:
+            self._write(writes, None)
+        except Stale:
+            self._announce(read=True)  # what was not overtaken is committed
+            raise
 
     def _write_in_transaction(self, writes: dict[str, list[Write]]) -> None:
         """The driver's own loop would try again without a pause for 120 s, whatever the deadline."""

@@ -532,7 +532,7 @@ class DispatchService:
 
     # -- what dispatch must know of the registry ----------------------------------------------------
 
-    @subscribe(SiteOpened, idempotent=True)
+    @subscribe(SiteOpened, idempotent=True, loads=lambda event: {"places": [event.site]})
     def learn_place(self, event: SiteOpened) -> None:
         sequence = self.uow.sequence
         self._learn(self.uow.places, Place(
@@ -540,24 +540,24 @@ class DispatchService:
             event.sisters,
         ))  # fmt: skip
 
-    @subscribe(TeamFormed, idempotent=True)
+    @subscribe(TeamFormed, idempotent=True, loads=lambda event: {"teams": [event.team_id]})
     def learn_team(self, event: TeamFormed) -> None:
         self._learn_team(event)
 
-    @subscribe(TeamUpdated, idempotent=True)
+    @subscribe(TeamUpdated, idempotent=True, loads=lambda event: {"teams": [event.team_id]})
     def learn_updated_team(self, event: TeamUpdated) -> None:
         self._learn_team(event)
 
-    @subscribe(VolunteerRegistered, idempotent=True)
+    @subscribe(VolunteerRegistered, idempotent=True, loads=lambda event: {"volunteers": [event.volunteer_id]})
     def learn_registered(self, event: VolunteerRegistered) -> None:
         self._learn_volunteer(event)
 
-    @subscribe(VolunteerUpdated, idempotent=True)
+    @subscribe(VolunteerUpdated, idempotent=True, loads=lambda event: {"volunteers": [event.volunteer_id]})
     def learn_updated(self, event: VolunteerUpdated) -> None:
         """A new skill may be what unmet demand has waited for."""
         self._learn_volunteer(event)
 
-    @subscribe(ItemPublished, idempotent=True)
+    @subscribe(ItemPublished, idempotent=True, loads=lambda event: {"items": [event.item_id]})
     def learn_item(self, event: ItemPublished) -> None:
         sequence = self.uow.sequence
         self._learn(self.uow.items, known.Item(
@@ -565,7 +565,7 @@ class DispatchService:
             event.needs_address, sequence, event.skills, event.qualifications, event.risk,
         ))  # fmt: skip
 
-    @subscribe(ResidentRegistered, idempotent=True)
+    @subscribe(ResidentRegistered, idempotent=True, loads=lambda event: {"residents": [event.resident_id]})
     def learn_resident(self, event: ResidentRegistered) -> None:
         sequence = self.uow.sequence
         self._learn(self.uow.residents, known.Resident(event.resident_id, event.site, sequence))
@@ -690,7 +690,7 @@ class DispatchService:
         return True
 
     def _place(self, code: str) -> Place:
-        place: Place | None = self.uow.places.find(code)
+        place: Place | None = self.uow.places.find_with_parents(code)
         if place is None:
             raise NotFound("没有这个站、所或中心")
         return place

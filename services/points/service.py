@@ -22,7 +22,11 @@ class PointsService:
 
     # Transfers have ids that follow from their source, so these need no inbox, however old a duplicate is.
 
-    @subscribe(HoursEffective, idempotent=True)
+    @subscribe(
+        HoursEffective,
+        idempotent=True,
+        loads=lambda event: {"accounts": [event.volunteer_id], "transfers": [award_id(event.record_id)]},
+    )
     def award_points(self, event: HoursEffective) -> None:
         account = self._account(event.volunteer_id)
         if self.uow.transfers.find(award_id(event.record_id)):
@@ -45,7 +49,7 @@ class PointsService:
         self.uow.transfers.add(transfer)
         self.uow.accounts.save(account, reversed_)
 
-    @subscribe(VolunteerRegistered, idempotent=True)
+    @subscribe(VolunteerRegistered, idempotent=True, loads=lambda event: {"accounts": [event.volunteer_id]})
     def open_account(self, event: VolunteerRegistered) -> None:
         account = self._account(event.volunteer_id)
         account.path = event.path

@@ -16,11 +16,11 @@ from services.chassis.rpc import command, query
 from services.chassis.settings import settings
 from services.chassis.subscriber import subscribe
 from services.chassis.timer import every
-from services.contracts.activities import HoursEffective, HoursReversed
+from services.contracts.activities import HoursEffective, HoursEvent, HoursReversed
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import Conflict, Forbidden, NotFound, ServiceError, Unauthenticated, invalid
 from services.contracts.imports import ExecuteImport, StageRows, StartImport, UndoImport
-from services.contracts.points import PointsDeposited, PointsReversed
+from services.contracts.points import PointsDeposited, PointsEvent, PointsReversed
 from services.contracts.records import (
     AddRecord,
     ChangeRecord,
@@ -145,6 +145,10 @@ log = telemetry.logger("registry")
 
 # Each thread keeps the memory of its last password hash, and there are two cores at most places.
 tpool.set_num_threads(2)
+
+
+def _totals_of(event: HoursEvent | PointsEvent) -> dict[str, list[str]]:
+    return {"totals": [event.account_id if isinstance(event, PointsEvent) else event.volunteer_id]}
 
 
 class RegistryService:
@@ -658,13 +662,13 @@ class RegistryService:
 
     # -- totals per volunteer -----------------------------------------------------------------------
 
-    @subscribe(HoursEffective)
+    @subscribe(HoursEffective, loads=_totals_of)
     def add_hours(self, event: HoursEffective) -> None:
         totals = self.uow.totals.of(event.volunteer_id)
         totals.add_hours(event.hours)
         self.uow.totals.save(totals)
 
-    @subscribe(HoursReversed)
+    @subscribe(HoursReversed, loads=_totals_of)
     def take_back_hours(self, event: HoursReversed) -> None:
         if not event.was_effective:
             return
@@ -674,11 +678,11 @@ class RegistryService:
 
     # Each carries the balance and its place in the account's history, so these need no inbox.
 
-    @subscribe(PointsDeposited, idempotent=True)
+    @subscribe(PointsDeposited, idempotent=True, loads=_totals_of)
     def follow_deposit(self, event: PointsDeposited) -> None:
         self._follow_balance(event)
 
-    @subscribe(PointsReversed, idempotent=True)
+    @subscribe(PointsReversed, idempotent=True, loads=_totals_of)
     def follow_reversal(self, event: PointsReversed) -> None:
         self._follow_balance(event)
 

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from deploy.reference.rpc import Away
-from services.chassis.unit_of_work import Idempotency, Work
+from services.chassis.unit_of_work import Idempotency, Stale, Work
 from services.contracts.errors import Conflict
 from tests.support.failpoints import failing
 from tests.support.processes import World, eventually
+from tests.support.sample import SITE, Thing, ThingHappened, Things
 
 APP = "sidan-alpha"
 UNKNOWN: dict[str, dict[str, Any]] = {
@@ -71,3 +72,76 @@ def test_a_request_that_finds_somebody_elses_effect_is_refused(world: World, dat
 
     with pytest.raises(Conflict):
         Work(database, {}).run(beaten, 5, ours)
+
+
+# -- parts that may run again -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def things(world: World) -> Any:
+    work = Work(world.database("alpha"), {"things": Things})
+    for id in ("one", "two"):
+        work.things.add(Thing(id, "counter"))
+    work.commit_each()
+    return world.database("alpha")["things"]
+
+
+def transactions(world: World) -> int:
+    return int(world.mongo.admin.command("serverStatus")["transactions"]["totalStarted"])
+
+
+def touch_once(work: Work, *ids: str) -> None:
+    work.begin_part()
+    for thing in map(work.things.get, ids):
+        if not thing.touched:
+            thing.touched += 1
+            work.things.save(thing, ThingHappened(site=SITE, thing_id=thing.id, counter=thing.counter))
+
+
+def touched(things: Any) -> dict[str, int]:
+    return {thing["_id"]: thing["touched"] for thing in things.find()}
+
+
+def test_parts_of_one_aggregate_each_need_no_transaction_and_what_was_overtaken_runs_again(
+    world: World, things: Any
+) -> None:
+    told: list[Any] = []
+    work, runs, before = Work(world.database("alpha"), {"things": Things}, told.append), [], transactions(world)
+
+    def both() -> None:
+        touch_once(work, "one")
+        touch_once(work, "two")
+        if not runs:
+            things.update_one({"_id": "two"}, {"$inc": {"version": 1}})
+        runs.append({id: work.tracked("things", id).dirty for id in ("one", "two")})  # type: ignore[union-attr]
+
+    work.run(both, 5)
+    assert runs == [{"one": True, "two": True}, {"one": False, "two": True}]
+    assert (touched(things), transactions(world) - before) == ({"one": 1, "two": 1}, 0)
+    assert "one" in told[0]["things"] and told[1]["things"].keys() == {"two"}, "the relay knows of both"
+
+
+def test_a_part_of_two_aggregates_is_one_transaction_with_all_others(world: World, things: Any) -> None:
+    work, runs, before = Work(world.database("alpha"), {"things": Things}), [], transactions(world)
+
+    def whole() -> None:
+        touch_once(work, "one", "two")
+        if not runs:
+            things.update_one({"_id": "two"}, {"$inc": {"version": 1}})
+        runs.append(touched(things))
+
+    work.run(whole, 5)
+    assert runs == [{"one": 0, "two": 0}] * 2, "the overtaken run has left nothing"
+    assert (touched(things), transactions(world) - before) == ({"one": 1, "two": 1}, 2)
+
+
+def test_what_is_loaded_together_is_asked_for_once_whether_it_is_there_or_not(world: World, things: Any) -> None:
+    work = Work(world.database("alpha"), {"things": Things})
+    work.load({"things": ["one", "none"]})
+    things.insert_one({"_id": "none", "counter": "late", "touched": 0, "version": 1})
+    things.update_one({"_id": "one"}, {"$set": {"touched": 7}})
+    assert (work.things.get("one").touched, work.things.find("none")) == (0, None)
+    work.things.add(Thing("none", "counter"))
+    with pytest.raises(Stale):
+        work.commit()
+    assert work.run(lambda: work.things.get("none").counter, 5) == "late"
