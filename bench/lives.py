@@ -51,6 +51,7 @@ class Round:
                 "bench.load", "", role=self.side.name, host="127.0.0.1", port=self.side.port, villages=plan,
                 taken=taken, keyed=self.keyed,
             )  # fmt: skip
+            self._settle()  # a side that has just been filled has still to tell its services of it
             with children(generator):
                 self.lives += self._load(generator, WARM_UP, pace)["lives"]
                 self._measure(generator, seconds, pace)
@@ -140,8 +141,9 @@ def in_turn(
     """The rounds of each side, and all its lives."""
     lived: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
     rounds: dict[str, list[Round]] = {side.name: [] for side in sides}
-    for _ in range(max(1, min(settings.rounds, 2))):
-        for side in sides:
+    for turns in range(settings.rounds):
+        # There and back, so that a machine that gets slower or faster does so for all.
+        for side in sides if turns % 2 == 0 else reversed(sides):
             turn = Round(side, lived[side.name], keyed)
             turn.run(servers, settings.seconds)
             rounds[side.name].append(turn)
