@@ -275,6 +275,8 @@ class Absence(BaseModel):
 
     start: date = Field(alias="from")
     end: date = Field(alias="to")
+    stand_in: str | None = None
+    """Who leads the volunteer's teams meanwhile: another member."""
 
 
 class VolunteerEvent(RegistryEvent):

@@ -1,6 +1,6 @@
 """What dispatch knows of the registry's facts. ``applied`` is the sequence of the fact it comes from."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from services.contracts.registry import (
@@ -33,6 +33,12 @@ class Team:
     no_shows: list[datetime] = field(default_factory=list)
     """When it was reported not to have come: of the last year, known here only."""
     version: int = 0
+
+    def as_led_by(self, volunteer: str | None, leader: "Volunteer | None", day: date) -> "Team":
+        """What it is to one of its members on a day: theirs to lead, if the leader is away and has named them."""
+        if leader is None or volunteer is None or volunteer not in leader.stand_ins(day):
+            return self
+        return replace(self, leader_id=volunteer)
 
     def miss(self, now: datetime) -> None:
         self.no_shows = [*(time for time in self.no_shows if time > now - REMEMBERED), now]
@@ -105,6 +111,10 @@ class Volunteer:
 
     def is_absent(self, day: date) -> bool:
         return any(absence.start <= day <= absence.end for absence in self.absences)
+
+    def stand_ins(self, day: date) -> set[str]:
+        away = (absence for absence in self.absences if absence.start <= day <= absence.end)
+        return {absence.stand_in for absence in away if absence.stand_in}
 
     def is_available(self, slot: str) -> bool:
         """Who names no time is taken to have any."""

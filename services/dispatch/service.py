@@ -223,7 +223,7 @@ class DispatchService:
 
     @command(SendMessage)
     def send_message(self, actor: Actor, order_id: str, command: SendMessage) -> dict[str, Any]:
-        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        order, own = self.uow.orders.get(order_id), self._own(actor)
         side = permissions.side_of(actor, order, own, command.channel is not None)
         if side is Side.RESIDENT and command.needs_reply:
             raise invalid("needs_reply", "居民这一方的留言不用填这一项")
@@ -236,7 +236,7 @@ class DispatchService:
 
     @command(AppointVisit)
     def appoint_visit(self, actor: Actor, order_id: str, command: AppointVisit) -> dict[str, Any]:
-        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        order, own = self.uow.orders.get(order_id), self._own(actor)
         side = permissions.side_of(actor, order, own, heard=False)
         self.uow.orders.save(order, *order.appoint(actor, side, command.start, command.end, now()))
         return order_view(order, actor, own)
@@ -257,7 +257,7 @@ class DispatchService:
         if command.step is Step.ESCALATE and command.reason is None:
             raise invalid("reason", "上报要填写原因")
         self.uow.orders.find_many(command.orders)
-        own, finder, items = self.uow.teams.of(actor), self._finder(), []
+        own, finder, items = self._own(actor), self._finder(), []
         for order_id in dict.fromkeys(command.orders):
             try:
                 order = self.uow.orders.get(order_id)
@@ -279,7 +279,7 @@ class DispatchService:
 
     @command(AddPhoto)
     def add_photo(self, actor: Actor, order_id: str, command: AddPhoto) -> dict[str, Any]:
-        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        order, own = self.uow.orders.get(order_id), self._own(actor)
         side = permissions.photographer(actor, order, own)
         photo = Photo(
             str(ULID()), order.id, side, now(), command.width, command.height, len(b64decode(command.data)),
@@ -363,7 +363,7 @@ class DispatchService:
     def day(self, actor: Actor, code: str, day: str | None = None) -> dict[str, Any]:
         """What takes place at a site and below it on a day in China, as far as the actor may read it."""
         place, on = self._place(code), _day(day)
-        own, begin = self.uow.teams.of(actor), datetime.combine(on, time(), CHINA)
+        own, begin = self._own(actor), datetime.combine(on, time(), CHINA)
         orders = self.uow.orders.of_day(actor, own, place.id, begin, begin + timedelta(days=1), MOST_OF_A_DAY)
         return {"site": place.id, "date": on, "items": [day_view(order, actor, own) for order in orders]}
 
@@ -439,7 +439,7 @@ class DispatchService:
     ) -> dict[str, Any]:  # fmt: skip
         """``waiting``: only what waits for the actor in this matter (see ``inbox.py``)."""
         given = {"state": state, "tier": tier, "path": site, "holder.id": holder}
-        own = self.uow.teams.of(actor)
+        own = self._own(actor)
         wanted: dict[str, Any] = {k: v for k, v in given.items() if v}
         if waiting:
             wanted = {"$and": [wanted, inbox.matter(actor, own, waiting)]}
@@ -449,7 +449,7 @@ class DispatchService:
     @query
     def inbox(self, actor: Actor) -> dict[str, Any]:
         """What waits for the actor, by what is to be done; also where nothing does."""
-        matters = inbox.matters(actor, self.uow.teams.of(actor))
+        matters = inbox.matters(actor, self._own(actor))
         found = self.uow.orders.waiting(matters)
         items = [waiting_view(matter, found.get(matter, {})) for matter in matters]
         if actor.has(Role.STAFF):
@@ -637,7 +637,7 @@ class DispatchService:
 
     def _photographed(self, actor: Actor, order_id: str) -> Order:
         order: Order = self.uow.orders.get(order_id)
-        permissions.check_photos(actor, order, self.uow.teams.of(actor))
+        permissions.check_photos(actor, order, self._own(actor))
         return order
 
     def _finder(self) -> Finder:
@@ -704,19 +704,27 @@ class DispatchService:
         return book
 
     def _readable(self, actor: Actor, order_id: str) -> tuple[Order, list[Team]]:
-        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        order, own = self.uow.orders.get(order_id), self._own(actor)
         if not permissions.may_read(actor, order, own):
             raise NotFound(domain.UNKNOWN)
         return order, own
 
     def _permitted(self, command: str, actor: Actor, order_id: str) -> tuple[Order, list[Team]]:
-        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        order, own = self.uow.orders.get(order_id), self._own(actor)
         permissions.permit(command, actor, order, own)
         return order, own
 
+    def _own(self, actor: Actor) -> list[Team]:
+        """The actor's teams, with the actor as leader of those whose leader is away and has named them."""
+        own = self.uow.teams.of(actor)
+        others = {team.leader_id for team in own} - {actor.volunteer}
+        leaders = self.uow.volunteers.read_many(others) if others else {}
+        today = now().astimezone(CHINA).date()
+        return [team.as_led_by(actor.volunteer, leaders.get(team.leader_id), today) for team in own]
+
     def _for_team(self, actor: Actor, order_id: str, team: str | None = None) -> tuple[Order, Team]:
         """Without ``team``: the one that accepted."""
-        order, own = self.uow.orders.get(order_id), self.uow.teams.of(actor)
+        order, own = self.uow.orders.get(order_id), self._own(actor)
         return order, permissions.led_team(actor, order, own, team)
 
 

@@ -61,7 +61,7 @@ class RealName(StrEnum):
 
 @dataclass
 class Leave:
-    """Days on which a volunteer is away, both ends included; ``stand_in`` is who takes over meanwhile."""
+    """Days on which a volunteer is away, both ends included; ``stand_in`` is who leads their teams meanwhile."""
 
     id: str
     start: date
@@ -318,7 +318,11 @@ class Volunteer:
 
     def _tell(self, fact: type[E], site: Site, today: date) -> E:
         self._look_at_age(today)
-        ahead = [Absence(start=leave.start, end=leave.end) for leave in self.absences if leave.end >= today]
+        ahead = [
+            Absence(start=leave.start, end=leave.end, stand_in=leave.stand_in)
+            for leave in self.absences
+            if leave.end >= today
+        ]
         return fact(
             site=site.id, volunteer_id=self.id, path=site.path, age_band=self.age_band, skills=self.skills,
             qualifications=self.qualifications, insured_until=self.insured_until, availability=list(self.availability),

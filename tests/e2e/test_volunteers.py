@@ -110,6 +110,28 @@ def test_the_team_of_an_absent_member_is_not_asked_until_the_absence_is_withdraw
     assert asked(place(steps)) == [TEAM]
 
 
+def test_who_stands_in_for_a_leader_leads_the_team_until_the_absence_is_withdrawn(steps: Steps, system: System) -> None:
+    order, team = steps.place("resident"), TEAMS["leader1"]
+    leader, mate = system.person("leader1"), system.person("volunteer1")
+    path, accept = "/v1/volunteers/vol-leader1", {"team": team}
+    assert mate.post(f"/v1/orders/{order['id']}/accept", accept).status_code == 403
+    assert "accept" not in {line["what"] for line in mate.read("/v1/inbox")["items"]}
+    today = system.midnight().date().isoformat()
+    body = {"from": today, "to": today, "stand_in": "vol-volunteer1"}
+    (absence,) = leader.do(f"{path}/absences", body)["absences"]
+    try:
+        eventually(lambda: _known(system, "volunteers", "vol-leader1")["absences"], what="the absence is known")
+        assert "accept" in {line["what"] for line in mate.read("/v1/inbox")["items"]}
+        assert mate.do(f"/v1/orders/{order['id']}/accept", accept)["state"] == "accepted"
+        assert steps.take("leader1", order, "start")["state"] == "in_service", "nobody has taken it from the leader"
+    finally:
+        leader.do(f"{path}/absences/{absence['id']}/withdraw")
+    eventually(lambda: not _known(system, "volunteers", "vol-leader1")["absences"], what="the absence is withdrawn")
+    record = {"records": [system.segment("vol-volunteer1")], "summary": "理发一次"}
+    assert mate.post(f"/v1/orders/{order['id']}/complete", record).status_code == 403
+    assert steps.complete(order)["state"] == "completed"
+
+
 @pytest.mark.usefixtures("mechanic")
 def test_who_is_suspended_is_sent_to_nothing_and_reads_why(steps: Steps, system: System) -> None:
     station, leader = system.person("station-county"), system.person("leader-county")

@@ -34,8 +34,9 @@ def contents_at_rest(system: System) -> Contents:
 
     def quiet(client: MongoClient[dict[str, Any]], channel: Any) -> bool:
         nonlocal known, since
+        busy = _is_busy(client, channel, system)  # first, or what ends between would be in what was found
         found = contents(client, system)
-        if found != known or _is_busy(client, channel, system):
+        if busy or found != known:
             known, since = found, time.monotonic()
         return time.monotonic() - since > QUIET
 

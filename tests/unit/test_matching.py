@@ -127,6 +127,17 @@ HINDRANCES = [
 ]
 
 
+def test_who_stands_in_leads_the_team_while_its_leader_is_away() -> None:
+    team = a_team()
+    away = a_person(absences=[Absence(start=TODAY, end=TODAY + timedelta(days=1), stand_in="t1-member")])
+    led = {day: team.as_led_by("t1-member", away, TODAY + timedelta(days=day)).leader_id for day in (-1, 0, 1, 2)}
+    assert led == {-1: "t1-leader", 0: "t1-member", 1: "t1-member", 2: "t1-leader"}
+    assert team.leader_id == "t1-leader", "the team itself stays as it is"
+    nobody = a_person(absences=[Absence(start=TODAY, end=TODAY)])
+    for volunteer, leader in (("t1-other", away), (None, away), ("t1-member", nobody), (None, nobody), ("x", None)):
+        assert team.as_led_by(volunteer, leader, TODAY) is team
+
+
 @pytest.mark.parametrize(("need", "person", "found"), HINDRANCES)
 def test_what_stands_against_a_person(need: dict[str, object], person: dict[str, object], found: list[Why]) -> None:
     assert against(a_need(**need), a_person(**person)) == found

@@ -217,7 +217,7 @@ def away(start: date, end: date, **more: Any) -> ReportAbsence:
 
 def test_an_absence_is_told_until_it_is_over_or_withdrawn(volunteer: Volunteer) -> None:
     week = away(TODAY, TODAY + 6 * DAY, stand_in="mate")
-    told = [Absence(start=TODAY, end=TODAY + 6 * DAY)]
+    told = [Absence(start=TODAY, end=TODAY + 6 * DAY, stand_in="mate")]
     assert volunteer.report_absence("1", week, {"v", "mate"}, CITY, TODAY) == updated(absences=told)
     assert volunteer.leave("1").stand_in == "mate"
     assert volunteer.insure(TODAY, CITY, TODAY + 7 * DAY) == updated(insured_until=TODAY), "over"
