@@ -141,7 +141,7 @@ def in_turn(
     """The rounds of each side, and all its lives."""
     lived: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
     rounds: dict[str, list[Round]] = {side.name: [] for side in sides}
-    for turns in range(settings.rounds):
+    for turns in range(max(1, settings.rounds)):
         # There and back, so that a machine that gets slower or faster does so for all.
         for side in sides if turns % 2 == 0 else reversed(sides):
             turn = Round(side, lived[side.name], keyed)

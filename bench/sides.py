@@ -19,7 +19,7 @@ from bench.servers import Servers
 from deploy.local.servers import free_port
 from deploy.reference import demo, divisions
 from deploy.reference.rpc import Call, RpcClient
-from deploy.topology import subscriptions
+from deploy.topology import publishing, subscriptions
 from services.contracts.actor import SYSTEM
 from services.contracts.registry import Tier
 
@@ -63,7 +63,6 @@ class Ours(Side):
     name, prefix = "ours", "bench_ours_"
     queues = tuple(subscription.queue for subscription in subscriptions())
     entry = "deploy.service"
-    outboxes = (("dispatch", "orders"), ("activities", "timesheets"), ("points", "accounts"))
 
     def __init__(self, servers: Servers, villages: Sequence[city.Village] | None = None) -> None:
         super().__init__(servers)
@@ -118,7 +117,7 @@ class Ours(Side):
     def unsent(self) -> int:
         found = (
             self.database(service)[name].count_documents({"outbox_since": {"$exists": True}})
-            for service, name in self.outboxes
+            for service, name in publishing()
         )
         return sum(found)
 

@@ -22,6 +22,16 @@ def service_class(name: str) -> type:
     return found
 
 
+def publishing() -> list[tuple[str, str]]:
+    """Service and collection of all aggregates that have events."""
+    return [
+        (name, repository.collection)
+        for name in PUBLISHERS
+        for repository in service_class(name).uow.repositories.values()  # type: ignore[attr-defined]
+        if repository.publishes
+    ]
+
+
 def subscriptions_of(service: type) -> list[Subscription]:
     return [
         Subscription(service.name, method_name, entrypoint.event)  # type: ignore[attr-defined]

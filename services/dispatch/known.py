@@ -110,12 +110,14 @@ class Volunteer:
         return self.insured_until is not None and day <= self.insured_until
 
     def is_absent(self, day: date) -> bool:
-        return any(absence.start <= day <= absence.end for absence in self.absences)
+        return bool(self._absences_on(day))
 
     def stand_ins(self, day: date) -> set[str]:
-        away = (absence for absence in self.absences if absence.start <= day <= absence.end)
-        return {absence.stand_in for absence in away if absence.stand_in}
+        return {absence.stand_in for absence in self._absences_on(day) if absence.stand_in}
 
     def is_available(self, slot: str) -> bool:
         """Who names no time is taken to have any."""
         return not self.availability or slot in self.availability
+
+    def _absences_on(self, day: date) -> list[Absence]:
+        return [absence for absence in self.absences if absence.start <= day <= absence.end]

@@ -251,17 +251,9 @@ class Teams(Repository[Team]):
         return self.with_member(actor.volunteer) if actor.volunteer else []
 
 
-PARENTS = (9, 6, 4)
-"""Digits of the codes of a township, a county and a city."""
-
-
 class Places(Repository[Place]):
     collection = "places"
     aggregate = Place
-
-    def find_with_parents(self, code: str) -> Place | None:
-        """Most codes begin with those of their parents (GB/T 2260): these are loaded in the same round trip."""
-        return self.find_many({code, *(code[:digits] for digits in PARENTS)}).get(code)
 
 
 class Items(Repository[Item]):

@@ -20,7 +20,7 @@ from bench import city
 from deploy.local.process import Process
 from deploy.local.servers import MongoDB, RabbitMQ, free_port
 from deploy.reference.rpc import Call, RpcClient
-from deploy.topology import service_class, subscriptions
+from deploy.topology import publishing, subscriptions
 from services.chassis.dead import DeadLetters
 from services.chassis.topology import DEAD_SUFFIX, retry_queue
 from services.contracts.actor import SYSTEM
@@ -294,13 +294,7 @@ class Fleet(System):
             yield connection.default_channel
 
     def unsent(self) -> int:
-        publishing = (
-            self.database(service)[repository.collection]
-            for service in SERVICES
-            for repository in service_class(service).uow.repositories.values()  # type: ignore[attr-defined]
-            if repository.publishes
-        )
-        return sum(collection.count_documents({"outbox_since": {"$exists": True}}) for collection in publishing)
+        return sum(self.database(s)[c].count_documents({"outbox_since": {"$exists": True}}) for s, c in publishing())
 
     def waiting(self) -> int:
         """Messages in the queues of handlers and in the retry levels."""
