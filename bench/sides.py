@@ -6,11 +6,13 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from amqp.exceptions import NotFound
 from pymongo import ASCENDING, IndexModel
 
 from bench import city
@@ -218,6 +220,25 @@ class Stock(Side):
             self.processes.start(service, "bench.stock.life", service, environment=environment)
         self.processes.start("gateway", "bench.stock.life", "gateway", str(self.port), environment=environment)
         await_ready(self.port, "/readyz", self.processes, READY_SECONDS)
+        self._await_queues("rpc-stock_dispatch", *self.queues)
+
+    def _await_queues(self, *queues: str) -> None:
+        """Its gateway does not know whether its services are there yet."""
+        until = time.monotonic() + READY_SECONDS
+        for queue in queues:
+            while not self._exists(queue):
+                self.processes.check()
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{queue} is not there within {READY_SECONDS:g} s")
+                time.sleep(0.1)
+
+    def _exists(self, queue: str) -> bool:
+        try:
+            with self.servers.channel() as channel:
+                channel.queue_declare(queue, passive=True)
+            return True
+        except NotFound:
+            return False
 
     def hours(self, volunteers: Iterable[str]) -> Records:
         found: Records = defaultdict(list)

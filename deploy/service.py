@@ -22,7 +22,7 @@ from pydantic import ValidationError  # noqa: E402
 from deploy.topology import PUBLISHERS, service_class, subscriptions  # noqa: E402
 from services.chassis.environment import describe  # noqa: E402
 from services.chassis.keys import WrongKey  # noqa: E402
-from services.chassis.memory import keep_what_is_loaded, share_one_arena  # noqa: E402
+from services.chassis.memory import give_back_what_is_freed, keep_what_is_loaded  # noqa: E402
 from services.chassis.settings import settings  # noqa: E402
 from services.chassis.telemetry import configure_logging, logger  # noqa: E402
 
@@ -40,7 +40,7 @@ def run(service: Any, config: Callable[[], dict[str, Any]]) -> int:
     except ValidationError as error:
         print(f"cannot start {service.name}: {describe(error)}", file=sys.stderr)
         return 2
-    share_one_arena()
+    give_back_what_is_freed()
     configure_logging(service.name, configuration.log_level)
     container = ServiceContainer(service, config())
     try:

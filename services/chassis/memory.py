@@ -3,14 +3,20 @@
 import ctypes
 import gc
 
-ARENAS = -8
-"""glibc's ``M_ARENA_MAX``."""
+ARENAS, MAPPED_FROM = -8, -3
+"""glibc's ``M_ARENA_MAX`` and ``M_MMAP_THRESHOLD``."""
+LARGE = 256 * 1024  # bytes
 
 
-def share_one_arena() -> None:
-    """Call it before there are threads: each would keep what it once needed, 14 MB where passwords are hashed."""
+def give_back_what_is_freed() -> None:
+    """Call it before there are threads: each would keep what it once needed.
+
+    Large blocks, 16 MB for each hash of a password, are mapped and go back one by one. Left to itself glibc
+    raises its limit to the largest block that was ever freed, and one small block above a hole keeps all of it.
+    """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(ARENAS, 1)
+        mallopt(MAPPED_FROM, LARGE)
 
 
 def keep_what_is_loaded() -> None:

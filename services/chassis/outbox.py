@@ -20,7 +20,7 @@ import eventlet
 from eventlet import GreenPool
 from eventlet.event import Event as Signal
 from pymongo import ASCENDING, IndexModel
-from pymongo.collection import Collection
+from pymongo.command_cursor import CommandCursor
 from pymongo.database import Database
 
 from services.chassis import telemetry
@@ -30,7 +30,7 @@ from services.chassis.crashpoints import crashpoint
 from services.chassis.frames import Outgoing
 from services.chassis.lease import Lease
 from services.chassis.messages import Envelope
-from services.chassis.repository import OUTBOX, OUTBOX_SINCE
+from services.chassis.repository import OF, OUTBOX, OUTBOX_SINCE, united
 
 BATCH = 500
 TASKS = 3
@@ -44,8 +44,6 @@ OLDEST = datetime.fromtimestamp(0, UTC)
 WAITS = {OUTBOX_SINCE: {"$gt": OLDEST}}
 OLDEST_FIRST = [(OUTBOX_SINCE, ASCENDING)]
 INDEX = IndexModel(OLDEST_FIRST, sparse=True)
-OF = "of"
-"""The collection of a document that a sweep has found."""
 
 log = telemetry.logger("outbox")
 Document = dict[str, Any]
@@ -146,14 +144,14 @@ class Relay:
 
     def _measure(self) -> datetime | None:
         shown = {OUTBOX_SINCE: 1}
-        return min((d[OUTBOX_SINCE] for d in self._first.aggregate(self._waiting(shown, {"$limit": 1}))), default=None)
+        return min((d[OUTBOX_SINCE] for d in self._waiting(shown, {"$limit": 1})), default=None)
 
     def _sweep(self) -> datetime | None:
         """Start what nobody else publishes. What waits for the first time is left to who committed it."""
         oldest: datetime | None = None
         left: dict[str, set[str]] = defaultdict(set)
         own = {name: self._own(name) for name in self._collections}
-        with self._first.aggregate(self._waiting({OUTBOX: 1, OUTBOX_SINCE: 1}), batchSize=BATCH) as cursor:
+        with self._waiting({OUTBOX: 1, OUTBOX_SINCE: 1}) as cursor:
             while self._lease.held and (batch := list(islice(cursor, BATCH))):
                 found: dict[str, dict[str, list[Document]]] = defaultdict(dict)
                 for document in batch:
@@ -170,18 +168,11 @@ class Relay:
         self._seen = left
         return oldest
 
-    @property
-    def _first(self) -> Collection[Document]:
-        return next(iter(self._collections.values()))
-
-    def _waiting(self, shown: Document, *stages: Document) -> list[Document]:
-        """All collections in one round trip, each by age."""
-
-        def of(name: str) -> list[Document]:
-            return [{"$match": WAITS}, {"$sort": dict(OLDEST_FIRST)}, *stages, {"$project": shown | {OF: name}}]
-
-        first, *others = self._collections
-        return of(first) + [{"$unionWith": {"coll": name, "pipeline": of(name)}} for name in others]
+    def _waiting(self, shown: Document, *stages: Document) -> CommandCursor[Document]:
+        """What waits in all collections, in each by age."""
+        of_each: list[Document] = [{"$match": WAITS}, {"$sort": dict(OLDEST_FIRST)}, *stages, {"$project": shown}]
+        first, pipeline = united({name: (name, of_each) for name in self._collections})
+        return self._collections[first].aggregate(pipeline, batchSize=BATCH)
 
     def _own(self, name: str) -> set[str]:
         return self._under_way[name] | self._sent[name].keys()

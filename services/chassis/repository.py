@@ -1,7 +1,7 @@
 """Repositories: aggregates by id, kept as one document each, with their unsent events inside."""
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 OUTBOX, OUTBOX_SINCE = "outbox", "outbox_since"
 INTERNAL = {OUTBOX: 0}
+OF = "_of"
+"""The part of a united query that has found a document."""
 PAGE_LIMIT = 200
 MAX_POSITION_DIGITS = 18
 """What the database has room for in a number."""
@@ -51,6 +53,15 @@ def from_document(aggregate: type[A], document: Document) -> A:
     fields = dict(document)
     fields["id"] = fields.pop("_id")
     return _adapter(aggregate).validate_python(fields)  # type: ignore[no-any-return]
+
+
+def united(parts: Mapping[str, tuple[str, list[Document]]]) -> tuple[str, list[Document]]:
+    """Several queries in one round trip: the collection to ask, and the pipeline.
+
+    A part is a collection and what to do there; every document that is found names its part in ``OF``.
+    """
+    (first, pipeline), *others = ((name, [*stages, {"$set": {OF: part}}]) for part, (name, stages) in parts.items())
+    return first, pipeline + [{"$unionWith": {"coll": name, "pipeline": stages}} for name, stages in others]
 
 
 def _seal(document: Document, names: Iterable[str]) -> Document:
@@ -121,7 +132,7 @@ class Repository(Generic[A]):
         if self._work.is_missing(self.collection, id):
             return None
         document = self._documents.find_one({"_id": id}, INTERNAL)
-        return self._track(document) if document else None
+        return self.take(document) if document else None
 
     def get(self, id: str) -> A:
         """Raise ``NotFound``."""
@@ -140,12 +151,16 @@ class Repository(Generic[A]):
 
     def find_many(self, ids: Iterable[str]) -> dict[str, A]:
         """Those of ``ids`` that exist, in one round trip."""
-        missing = [id for id in ids if self._work.tracked(self.collection, id) is None]
-        if missing:
+        if missing := self.unasked(ids):
             for document in self._documents.find({"_id": {"$in": missing}}, INTERNAL):
-                self._track(document)
+                self.take(document)
         tracked = {id: self._work.tracked(self.collection, id) for id in ids}
         return {id: t.aggregate for id, t in tracked.items() if t is not None}  # type: ignore[misc]
+
+    def unasked(self, ids: Iterable[str]) -> list[str]:
+        """Those of which this unit of work knows neither what they are nor that they are not there."""
+        work, name = self._work, self.collection
+        return [id for id in ids if work.tracked(name, id) is None and not work.is_missing(name, id)]
 
     def read_many(self, ids: Iterable[str]) -> dict[str, A]:
         """As ``find_many``, and cheaper: for what is only looked at. A change of these could not be saved."""
@@ -157,7 +172,7 @@ class Repository(Generic[A]):
 
     def select(self, query: Document, sort: list[tuple[str, int]] | None = None, limit: int = 0) -> list[A]:
         cursor = self._documents.find(query, INTERNAL, limit=limit)
-        return [self._track(document) for document in (cursor.sort(sort) if sort else cursor)]
+        return [self.take(document) for document in (cursor.sort(sort) if sort else cursor)]
 
     def page(self, query: Document, limit: int, cursor: str | None, newest_first: bool = True) -> Page[A]:
         """By id, which sorts by time of creation."""
@@ -195,7 +210,8 @@ class Repository(Generic[A]):
         if not events:
             aggregate.version += 1
 
-    def _track(self, document: Document) -> A:
+    def take(self, document: Document) -> A:
+        """The aggregate of a document, from now on the one of this unit of work."""
         known = self._work.tracked(self.collection, document["_id"])
         if known is None:
             plain = _unseal(document, personal_fields(self.aggregate))

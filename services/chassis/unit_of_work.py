@@ -33,7 +33,7 @@ from services.chassis.crashpoints import crashpoint
 from services.chassis.messages import dump
 from services.chassis.outbox import READ, Waiting
 from services.chassis.personal import decrypt, encrypt
-from services.chassis.repository import OUTBOX, OUTBOX_SINCE, Document, Repository, Tracked
+from services.chassis.repository import INTERNAL, OF, OUTBOX, OUTBOX_SINCE, Document, Repository, Tracked, united
 from services.contracts.errors import IdempotencyKeyReused, ServiceError, Unavailable
 
 R = TypeVar("R")
@@ -109,14 +109,22 @@ class Work:
         self._is_wide |= len(self._in_part) > 1
 
     def load(self, wanted: Mapping[str, Iterable[str]]) -> None:
-        """Aggregates by the names of their repositories, in one round trip each; what is not there is not asked
+        """Aggregates by the names of their repositories, all in one round trip; what is not there is not asked
         for again.
         """
-        for name, ids in wanted.items():
-            repository: Repository[Any] = getattr(self, name)
-            asked = set(ids)
-            missing = asked - repository.find_many(asked).keys()
-            self._missing.update((repository.collection, id) for id in missing)
+        repositories: dict[str, Repository[Any]] = {name: getattr(self, name) for name in wanted}
+        asked = {name: ids for name, of in wanted.items() if (ids := repositories[name].unasked(set(of)))}
+        if not asked:
+            return
+        parts = {name: (repositories[name].collection, _by_ids(ids)) for name, ids in asked.items()}
+        collection, pipeline = united(parts)
+        found = {name: set[str]() for name in asked}
+        for document in self.database[collection].aggregate(pipeline):
+            name = document.pop(OF)
+            found[name].add(document["_id"])
+            repositories[name].take(document)
+        for name, ids in asked.items():
+            self._missing.update((repositories[name].collection, id) for id in ids if id not in found[name])
 
     def is_missing(self, collection: str, id: str) -> bool:
         return (collection, id) in self._missing
@@ -258,6 +266,10 @@ class Work:
                     raise Stale from None
                 raise
             crashpoint("in_transaction")
+
+
+def _by_ids(ids: list[str]) -> list[Document]:
+    return [{"$match": {"_id": {"$in": ids}}}, {"$project": INTERNAL}]
 
 
 def _commit(session: ClientSession) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from ulid import ULID
 
-from services.chassis.repository import INTERNAL, Document, Page, Repository, from_document
+from services.chassis.repository import INTERNAL, OF, Document, Page, Repository, from_document, united
 from services.contracts.actor import Actor, Role
 from services.dispatch.cases import UNKNOWN as UNKNOWN_CASE
 from services.dispatch.cases import Case
@@ -97,20 +97,14 @@ class Orders(Repository[Order]):
 
     def waiting(self, matters: Mapping[str, Query]) -> dict[str, Document]:
         """How many orders each of the queries finds, how many of them are urgent, and the first deadline."""
-        counts = [
-            [
-                {"$match": query},
-                {"$group": {
-                    "_id": name, "count": {"$sum": 1}, "urgent": {"$sum": {"$toInt": "$urgent"}},
-                    "due_at": {"$min": "$due_at"},
-                }},
-            ]
-            for name, query in matters.items()
-        ]  # fmt: skip
-        if not counts:
+        count = {"$group": {
+            "_id": None, "count": {"$sum": 1}, "urgent": {"$sum": {"$toInt": "$urgent"}}, "due_at": {"$min": "$due_at"},
+        }}  # fmt: skip
+        if not matters:
             return {}
-        others = [{"$unionWith": {"coll": self.collection, "pipeline": pipeline}} for pipeline in counts[1:]]
-        return {found.pop("_id"): found for found in self._documents.aggregate([*counts[0], *others])}
+        parts = {name: (self.collection, [{"$match": query}, count]) for name, query in matters.items()}
+        _, pipeline = united(parts)
+        return {found.pop(OF): found for found in self._documents.aggregate(pipeline)}
 
     def demand(self, site: str) -> list[dict[str, Any]]:
         """How many orders are unmet, by place and category, at the site and below it."""

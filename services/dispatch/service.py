@@ -580,7 +580,8 @@ class DispatchService:
         """What the actor asks for, where, and who could serve it; raise when the actor may not."""
         code = command.site or actor.site
         # Most codes begin with those of their parents (GB/T 2260), which the chain needs: one round trip for all.
-        self.uow.load({"places": {code, *(code[:digits] for digits in PARENTS)}})
+        parents = {code[:digits] for digits in PARENTS}
+        self.uow.load({"places": {code} | parents, "items": [command.service_item], "rules": parents})
         place = self._place(code)
         beneficiary = self.uow.residents.find(command.on_behalf_of) if command.on_behalf_of else None
         permissions.check_placing(actor, place, beneficiary, command.on_behalf_of)

@@ -263,7 +263,7 @@ class Batches(Repository[Batch]):
         """All that begin after a row, in the order of the rows."""
         query = _after(import_id, row) | ({"is_wrong": True} if only_wrong else {})
         for document in self._documents.find(query, INTERNAL, sort=[BY_ID], batch_size=BATCHES_AT_ONCE):
-            yield self._track(document)
+            yield self.take(document)
 
 
 def _after(import_id: str, row: int) -> dict[str, object]:
