@@ -1,10 +1,12 @@
 """Lists that few who load an aggregate look into."""
 
-from collections.abc import MutableSequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, MutableSequence
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
+
+from services.chassis.personal import MARK, personal_fields, seal, unseal
 
 T = TypeVar("T")
 
@@ -12,20 +14,43 @@ T = TypeVar("T")
 class Later:
     """Marks a list of an aggregate: it is read out of its document when somebody looks into it.
 
-    So what grows all the time, as a history, is not read through and written anew by every command.
+    So what grows all the time, as a history, is not read through and written anew by every command. Personal
+    texts of its items are encrypted in the document, each by itself.
     """
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        items = TypeAdapter[list[Any]](source)
+        items = _Items(source)
 
         def written(value: Any) -> Written:
-            return Written(value.document() if isinstance(value, Unread) else items.dump_python(value))
+            return Written(value.document() if isinstance(value, Unread) else items.dumped(value))
 
         return core_schema.no_info_plain_validator_function(
             lambda document: Unread(document, items),
             serialization=core_schema.plain_serializer_function_ser_schema(written),
         )
+
+
+class _Items:
+    """How the items of a list stand in a document."""
+
+    def __init__(self, source: Any) -> None:
+        self._adapter = TypeAdapter[list[Any]](source)
+        (item,) = get_args(source)
+        self._personal = personal_fields(item)
+
+    def dumped(self, items: list[Any]) -> list[Any]:
+        documents: list[Any] = self._adapter.dump_python(items)
+        return [seal(document, self._personal) for document in documents] if self._personal else documents
+
+    def read(self, documents: list[Any]) -> list[Any]:
+        if self._personal:
+            documents = [unseal(document, self._encrypted(document)) for document in documents]
+        return self._adapter.validate_python(documents)
+
+    def _encrypted(self, document: dict[str, Any]) -> Iterable[str]:
+        """Not those from before they were encrypted."""
+        return (name for name in self._personal if str(document.get(name)).startswith(MARK))
 
 
 class Written:
@@ -38,15 +63,15 @@ class Written:
 class Unread(MutableSequence[T], Generic[T]):
     """A list as its document has it, and what was appended to it."""
 
-    def __init__(self, document: list[Any], adapter: TypeAdapter[list[T]]) -> None:
-        self._document, self._adapter = document, adapter
+    def __init__(self, document: list[Any], items: _Items) -> None:
+        self._document, self._kind = document, items
         self._appended: list[T] = []
         self._read: list[T] | None = None
 
     def document(self) -> list[Any]:
         if self._read is not None:
-            return self._dumped(self._read)
-        return [*self._document, *self._dumped(self._appended)] if self._appended else self._document
+            return self._kind.dumped(self._read)
+        return [*self._document, *self._kind.dumped(self._appended)] if self._appended else self._document
 
     def insert(self, index: int, value: T) -> None:
         if self._read is None and index == len(self):
@@ -75,9 +100,5 @@ class Unread(MutableSequence[T], Generic[T]):
     @property
     def _items(self) -> list[T]:
         if self._read is None:
-            self._read = self._adapter.validate_python(self._document) + self._appended
+            self._read = self._kind.read(self._document) + self._appended
         return self._read
-
-    def _dumped(self, items: list[T]) -> list[Any]:
-        dumped: list[Any] = self._adapter.dump_python(items)
-        return dumped

@@ -6,6 +6,8 @@ import gc
 ARENAS, MAPPED_FROM = -8, -3
 """glibc's ``M_ARENA_MAX`` and ``M_MMAP_THRESHOLD``."""
 LARGE = 256 * 1024  # bytes
+NEW_OBJECTS = 10_000
+"""More of them than were freed make the collector look for cycles."""
 
 
 def give_back_what_is_freed() -> None:
@@ -22,7 +24,9 @@ def give_back_what_is_freed() -> None:
 def keep_what_is_loaded() -> None:
     """Call it when a process is ready: modules and schemas stay as long as it runs.
 
-    To look through them for garbage again and again takes 100 ms a time, in which nobody is answered.
+    To look through them for garbage again and again takes 100 ms a time, in which nobody is answered. Nor is a
+    command that loads the volunteers of a place a reason to look: what it has made is freed when it ends.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(NEW_OBJECTS)

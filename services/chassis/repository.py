@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import TypeAdapter
 from pymongo import IndexModel
 from pymongo.collection import Collection
+from pymongo.cursor import Cursor
 
 from services.chassis.later import Written
 from services.chassis.messages import Event
-from services.chassis.personal import decrypt, encrypt, personal_fields
+from services.chassis.personal import personal_fields, seal, unseal
 from services.chassis.telemetry import Trace, current_trace
 from services.contracts.errors import Invalid, NotFound
 
@@ -64,16 +65,6 @@ def united(parts: Mapping[str, tuple[str, list[Document]]]) -> tuple[str, list[D
     return first, pipeline + [{"$unionWith": {"coll": name, "pipeline": stages}} for name, stages in others]
 
 
-def _seal(document: Document, names: Iterable[str]) -> Document:
-    sealed = {name: encrypt(document[name]) for name in names if document.get(name) is not None}
-    return {**document, **sealed}
-
-
-def _unseal(document: Document, names: Iterable[str]) -> Document:
-    opened = {name: decrypt(document[name]) for name in names if document.get(name) is not None}
-    return {**document, **opened}
-
-
 @dataclass(slots=True)
 class Tracked:
     """An aggregate in a unit of work: as it was loaded, and the events that its change caused."""
@@ -91,7 +82,7 @@ class Tracked:
         document = to_document(self.aggregate)
         if self.loaded is not None:
             document = {k: v for k, v in document.items() if self.loaded.get(k) != v}
-        return _seal(document, personal_fields(type(self.aggregate)) & document.keys())
+        return seal(document, personal_fields(type(self.aggregate)) & document.keys())
 
     @property
     def loaded_version(self) -> int:
@@ -152,7 +143,7 @@ class Repository(Generic[A]):
     def find_many(self, ids: Iterable[str]) -> dict[str, A]:
         """Those of ``ids`` that exist, in one round trip."""
         if missing := self.unasked(ids):
-            for document in self._documents.find({"_id": {"$in": missing}}, INTERNAL):
+            for document in self._with_ids(missing):
                 self.take(document)
         tracked = {id: self._work.tracked(self.collection, id) for id in ids}
         return {id: t.aggregate for id, t in tracked.items() if t is not None}  # type: ignore[misc]
@@ -167,8 +158,8 @@ class Repository(Generic[A]):
         wanted = set(ids)
         known: dict[str, Any] = {id: t.aggregate for id in wanted if (t := self._work.tracked(self.collection, id))}
         missing, sealed = list(wanted - known.keys()), personal_fields(self.aggregate)
-        found = self._documents.find({"_id": {"$in": missing}}, INTERNAL) if missing else ()
-        return known | {d["_id"]: from_document(self.aggregate, _unseal(d, sealed)) for d in found}
+        found = self._with_ids(missing) if missing else ()
+        return known | {d["_id"]: from_document(self.aggregate, unseal(d, sealed)) for d in found}
 
     def select(self, query: Document, sort: list[tuple[str, int]] | None = None, limit: int = 0) -> list[A]:
         cursor = self._documents.find(query, INTERNAL, limit=limit)
@@ -210,11 +201,15 @@ class Repository(Generic[A]):
         if not events:
             aggregate.version += 1
 
+    def _with_ids(self, ids: list[str]) -> Cursor[Document]:
+        """In one batch, of which the server would else make several."""
+        return self._documents.find({"_id": {"$in": ids}}, INTERNAL, batch_size=len(ids) + 1)
+
     def take(self, document: Document) -> A:
         """The aggregate of a document, from now on the one of this unit of work."""
         known = self._work.tracked(self.collection, document["_id"])
         if known is None:
-            plain = _unseal(document, personal_fields(self.aggregate))
+            plain = unseal(document, personal_fields(self.aggregate))
             known = Tracked(from_document(self.aggregate, plain), plain)
             self._work.track(self.collection, document["_id"], known)
         return known.aggregate  # type: ignore[return-value]

@@ -119,7 +119,7 @@ class Work:
         parts = {name: (repositories[name].collection, _by_ids(ids)) for name, ids in asked.items()}
         collection, pipeline = united(parts)
         found = {name: set[str]() for name in asked}
-        for document in self.database[collection].aggregate(pipeline):
+        for document in self.database[collection].aggregate(pipeline, batchSize=sum(map(len, asked.values())) + 1):
             name = document.pop(OF)
             found[name].add(document["_id"])
             repositories[name].take(document)

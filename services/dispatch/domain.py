@@ -125,7 +125,7 @@ class Entry:
     event: str
     actor: str
     tier: Tier
-    note: str = ""
+    note: Secret = ""
 
 
 @dataclass

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from services.contracts.actor import Actor
 from services.contracts.dispatch import Condition, NoShows, PublishRules, Rule, Wave, Weights
 from services.contracts.errors import invalid
+from services.contracts.privacy import Secret
 from services.contracts.registry import AgeBand, Category, OfferMode, Risk, TargetGroup, Tier
 from services.contracts.zone import CHINA
 from services.dispatch.known import Team, Volunteer
@@ -245,7 +246,7 @@ class Decision:
     candidates: list[Candidate]
     others: int = 0
     """Candidates that are not named here."""
-    reason: str = ""
+    reason: Secret = ""
     """Of the person who has overridden the rules."""
 
 

@@ -35,6 +35,7 @@ CANARIES = {
     "comment": "金丝雀很满意",
     "message": "金丝雀问您几点在家",
     "note": "金丝雀耳背，请大声些",
+    "reopening": "金丝雀摔了一跤，头发没有理完",
     "complaint": "金丝雀说收了二十元",
     "photo": PLACE,
     "outcome": "金丝雀的钱已经退回",
@@ -106,7 +107,7 @@ def _life(steps: Steps) -> None:
         (resident, "rate", {"score": 5, "comment": CANARIES["comment"]}),
         (resident, "complain", {"about": "quality", "text": CANARIES["complaint"]}),
         (steps.system.person("station"), "close", {}),
-        (resident, "reopen", {"reason": f"请打 {phone}"}),
+        (resident, "reopen", {"reason": f"{CANARIES['reopening']}，请打 {phone}"}),
     )
     for who, move, body in moves:
         if isinstance(body, bytes):

@@ -13,6 +13,7 @@ import eventlet
 
 from services.chassis import process, subscriber, telemetry, topology
 from services.chassis.broker import Publisher
+from services.chassis.settings import settings
 from tests.faults.patching import patch
 
 REORDER_WAIT = 0.2  # seconds that a message is held back at most
@@ -82,13 +83,15 @@ def late(seconds: float) -> None:
 
 
 def fail(share: float) -> None:
-    """RandomFail: so many handlers of a hundred raise after they have done everything."""
+    """RandomFail: that share of handlers raise after they have done everything, but for the last attempt: chance
+    alone may not kill a message.
+    """
     handle = subscriber._Batch._handle
 
     @wraps(handle)
     def failing(self: Any, delivery: Any) -> None:
         handle(self, delivery)
-        if random.random() < share:
+        if delivery.attempt < len(settings().retry_delays) and random.random() < share:
             raise RuntimeError("failing at random")
 
     patch(subscriber._Batch, "_handle", failing)

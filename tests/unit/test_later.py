@@ -8,7 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from services.chassis.later import Later
+from services.chassis.personal import MARK
 from services.chassis.repository import from_document, to_document
+from services.contracts.privacy import Secret
+from tests.support.rings import use_ring
 
 
 @dataclass
@@ -21,6 +24,19 @@ class Line:
 class Book:
     id: str
     lines: Annotated[list[Line], Later] = field(default_factory=list)
+    version: int = 0
+
+
+@dataclass
+class Letter:
+    text: Secret
+    stamps: int = 1
+
+
+@dataclass
+class Box:
+    id: str
+    letters: Annotated[list[Letter], Later] = field(default_factory=list)
     version: int = 0
 
 
@@ -71,3 +87,25 @@ def test_a_new_aggregate_has_a_list_of_its_own() -> None:
     book.lines.append(Line("one"))
     assert to_document(book) == {"_id": "b", "lines": [{"text": "one", "number": 0}], "version": 0}
     assert from_document(Book, to_document(book)) == book
+
+
+def test_personal_texts_of_items_are_encrypted_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_ring(monkeypatch)
+    box = Box("b", [Letter("dear Wang"), Letter("", 2)])
+    kept = to_document(box)
+    first, empty = kept["letters"]
+    assert first["text"].startswith(MARK) and first["stamps"] == 1
+    assert empty == {"text": "", "stamps": 2}, "an empty text tells nothing"
+    again: Box = from_document(Box, kept)
+    again.letters.append(Letter("dear Li"))
+    written = to_document(again)["letters"]
+    assert written[:2] == [first, empty], "what was there is not encrypted anew"
+    assert written[2]["text"].startswith(MARK)
+    assert [letter.text for letter in from_document(Box, {**kept, "letters": written}).letters] == [
+        "dear Wang", "", "dear Li",
+    ]  # fmt: skip
+
+
+def test_items_from_before_their_texts_were_encrypted_are_still_read() -> None:
+    box: Box = from_document(Box, {"_id": "b", "letters": [{"text": "dear Wang", "stamps": 1}], "version": 0})
+    assert [letter.text for letter in box.letters] == ["dear Wang"]
