@@ -85,9 +85,14 @@ def _of_csv(content: bytes) -> Iterator[list[str]]:
     else:
         raise Unreadable("文件的编码认不出来，请另存为 .xlsx，或编码为 UTF-8、GB18030 的 CSV")
     try:
-        yield from csv.reader(io.StringIO(text, newline=""))
+        yield from ([_unguarded(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline="")))
     except csv.Error:
         raise Unreadable("这个 CSV 文件读不出来，请用 Excel 或 WPS 另存为 .xlsx 再上传") from None
+
+
+def _unguarded(text: str) -> str:
+    """What ``harmless`` has made of it, taken back: a list that was given out may come in again."""
+    return text[1:] if text.startswith("'") and HARMFUL.match(text[1:]) else text
 
 
 def harmless(text: str) -> str:

@@ -20,7 +20,17 @@ from gateway.routes.registry import Id
 from gateway.settings import settings
 from gateway.tables import CSV_START, MOST_ROWS, csv_line
 from services.contracts.errors import Invalid, TooSlow
-from services.contracts.imports import ROWS_AT_ONCE, ExecuteImport, ImportKind, StartImport, UndoImport
+from services.contracts.imports import (
+    OFFER_MODES,
+    RISKS,
+    ROWS_AT_ONCE,
+    TARGET_GROUPS,
+    TIERS,
+    ExecuteImport,
+    ImportKind,
+    StartImport,
+    UndoImport,
+)
 
 router = APIRouter(prefix="/v1", tags=["imports"])
 EXCEL = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -73,7 +83,7 @@ async def import_template(request: Request, call: Caller, kind: ImportKind, site
     columns = form["columns"]
     async with request.app.state.desk.place():
         content = await write_workbook(_each([[c["heading"] for c in columns], [c["example"] for c in columns]]))
-    return Response(content, 200, attachment(f"{EXPORTS[kind].title}导入模板.xlsx", f"{kind}-template.xlsx"), EXCEL)
+    return Response(content, 200, attachment(f"{form['title']}导入模板.xlsx", f"{kind}-template.xlsx"), EXCEL)
 
 
 @router.get("/imports/{import_id}")
@@ -129,9 +139,9 @@ class Export:
 
 
 REAL_NAME = {"none": "未核验", "pending": "待核验", "passed": "已通过", "failed": "未通过"}
-TIERS = {"city": "市", "center": "中心", "institute": "所", "station": "站"}
-TARGET_GROUPS = {"elderly": "老", "children": "少", "disabled": "残", "hardship": "困", "in_need": "需"}
-NAMES = {"state": REAL_NAME, "tier": TIERS, "target_groups": TARGET_GROUPS}
+NAMES: dict[str, Mapping[Any, str]] = {
+    "state": REAL_NAME, "tier": TIERS, "target_groups": TARGET_GROUPS, "risk": RISKS, "mode": OFFER_MODES,
+}  # fmt: skip
 EXPORTS: dict[str, Export] = {
     ExportKind.VOLUNTEERS: Export("志愿者", "registry.volunteers", {
         "志愿者编号": "id", "姓名": "name", "身份证号": "id_number", "站点代码": "site", "实名核验": "state",
@@ -143,11 +153,13 @@ EXPORTS: dict[str, Export] = {
         "服务类别": "categories", "人数": "members", "正常活动": "active",
     }),
     ExportKind.SITES: Export("站点", "registry.sites", {
-        "站点代码": "code", "名称": "name", "层级": "tier", "上级代码": "parent",
+        "站点代码": "code", "名称": "name", "层级": "tier", "上级代码": "parent", "工作时间": "hours",
+        "自动派单": "auto_offer", "派单方式": "mode", "可借队伍的站点": "sisters",
     }, "parent"),
     ExportKind.SERVICE_ITEMS: Export("服务清单", "registry.service_items", {
         "项目编号": "id", "名称": "name", "服务类别": "category", "层级": "tier", "服务对象": "target_groups",
-        "需要地址": "needs_address", "所需技能": "skills", "所需资质": "qualifications",
+        "站点代码": "site", "需要地址": "needs_address", "所需技能": "skills", "所需资质": "qualifications",
+        "风险": "risk",
     }),
 }  # fmt: skip
 
@@ -181,12 +193,14 @@ async def _rows(call: Call, wanted: Export, site: str | None) -> AsyncIterator[l
 
 
 def _cell(field: str, value: Any) -> Any:
-    names: Mapping[Any, str] = NAMES.get(field, {})
+    names = NAMES.get(field, {})
     match value:
         case bool():
             return "是" if value else "否"
         case list():
             return "、".join(names.get(one, one) for one in value)
+        case {"opens": opens, "closes": closes}:
+            return f"{opens}-{closes}"
         case str():
             return names.get(value, value)
     return value

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.chassis.messages import Command
-from services.contracts.registry import SiteCode
+from services.contracts.registry import OfferMode, Risk, SiteCode, TargetGroup, Tier
 
 MOST_ROWS = 50_000
 ROWS_AT_ONCE = 200
@@ -18,6 +18,18 @@ Cell = Annotated[str, StringConstraints(max_length=1000)]
 class ImportKind(StrEnum):
     VOLUNTEERS = "volunteers"
     TEAMS = "teams"
+    ITEMS = "items"
+    SITES = "sites"
+
+
+TIERS = {Tier.CITY: "市", Tier.CENTER: "中心", Tier.INSTITUTE: "所", Tier.STATION: "站"}
+TARGET_GROUPS = {
+    TargetGroup.ELDERLY: "老", TargetGroup.CHILDREN: "少", TargetGroup.DISABLED: "残", TargetGroup.HARDSHIP: "困",
+    TargetGroup.IN_NEED: "需",
+}  # fmt: skip
+RISKS = {Risk.LOW: "低", Risk.HIGH: "高"}
+OFFER_MODES = {OfferMode.FAN_OUT: "同时派单", OfferMode.WAVES: "分批派单", OfferMode.POOL: "抢单"}
+"""As files say it, both those that come in and those that go out."""
 
 
 class StartImport(Command):

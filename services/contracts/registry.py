@@ -250,6 +250,8 @@ class ItemPublished(RegistryEvent):
     """Somebody who goes must have each of them; qualifications must be valid on the day."""
     qualifications: list[str] = Field(default=[])
     risk: Risk = Risk.LOW
+    active: bool = True
+    """False when nobody can order it any more."""
 
 
 class ResidentRegistered(RegistryEvent):

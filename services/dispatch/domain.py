@@ -778,7 +778,7 @@ def _chosen(found: Match, wanted: Sequence[str], reason: str | None) -> list[str
 
 def check_wish(item: Item, place: Place, chain: list[Seat], wish: Wish) -> None:
     """Raise ``Invalid`` for what cannot be ordered here."""
-    if item.site not in place.path:
+    if not item.active or item.site not in place.path:
         raise invalid("service_item", NO_SUCH_ITEM)
     if not chain:
         raise invalid("site", "这里还没有开通文明实践站、所或中心")

@@ -77,6 +77,8 @@ class Item:
     skills: list[str] = field(default_factory=list)
     qualifications: list[str] = field(default_factory=list)
     risk: Risk = Risk.LOW
+    active: bool = True
+    """False: it was withdrawn, and only what was ordered before goes on."""
     version: int = 0
 
 

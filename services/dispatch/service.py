@@ -564,7 +564,7 @@ class DispatchService:
         sequence = self.uow.sequence
         self._learn(self.uow.items, known.Item(
             event.item_id, event.name, event.category, event.tier, event.site, event.target_groups,
-            event.needs_address, sequence, event.skills, event.qualifications, event.risk,
+            event.needs_address, sequence, event.skills, event.qualifications, event.risk, event.active,
         ))  # fmt: skip
 
     @subscribe(ResidentRegistered, idempotent=True, loads=lambda event: {"residents": [event.resident_id]})

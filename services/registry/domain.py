@@ -99,11 +99,7 @@ class Site:
             auto_offer=wanted.auto_offer, has_post=wanted.has_post, hours=wanted.hours, mode=wanted.mode,
             sisters=wanted.sisters,
         )  # fmt: skip
-        opened = SiteOpened(
-            site=site.id, tier=site.tier, parent=site.parent, path=path,
-            auto_offer=site.auto_offer, has_post=site.has_post, hours=site.hours, mode=site.mode, sisters=site.sisters,
-        )  # fmt: skip
-        return site, opened
+        return site, site._as_it_is()
 
     def appoint(self, account_id: str) -> bool:
         """Give the person the post of the tier; whether that is new."""
@@ -112,6 +108,17 @@ class Site:
         rule = STAFFING.get(self.tier)
         self.posts.append(Post(rule.title if rule else "管理人员", account_id))
         return True
+
+    def give_up_post(self) -> SiteOpened:
+        """The place remains: it has a code, and may have residents."""
+        self.has_post = False
+        return self._as_it_is()
+
+    def _as_it_is(self) -> SiteOpened:
+        return SiteOpened(
+            site=self.id, tier=self.tier, parent=self.parent, path=self.path,
+            auto_offer=self.auto_offer, has_post=self.has_post, hours=self.hours, mode=self.mode, sisters=self.sisters,
+        )  # fmt: skip
 
 
 def _check_parent(wanted: OpenSite, parent: Site | None) -> None:
@@ -141,6 +148,8 @@ class ServiceItem:
     skills: list[str] = field(default_factory=list)
     qualifications: list[str] = field(default_factory=list)
     risk: Risk = Risk.LOW
+    active: bool = True
+    """Until it is withdrawn."""
     version: int = _uncompared(0)
 
     @classmethod
@@ -150,12 +159,19 @@ class ServiceItem:
             target_groups=wanted.target_groups, site=site.id, needs_address=wanted.needs_address,
             skills=wanted.skills, qualifications=wanted.qualifications, risk=wanted.risk,
         )  # fmt: skip
-        published = ItemPublished(
-            site=site.id, item_id=item.id, name=item.name, category=item.category, tier=item.tier,
-            target_groups=item.target_groups, needs_address=item.needs_address,
-            skills=item.skills, qualifications=item.qualifications, risk=item.risk,
+        return item, item._as_it_is()
+
+    def withdraw(self) -> ItemPublished:
+        """What was ordered before goes on; published again it is there again."""
+        self.active = False
+        return self._as_it_is()
+
+    def _as_it_is(self) -> ItemPublished:
+        return ItemPublished(
+            site=self.site, item_id=self.id, name=self.name, category=self.category, tier=self.tier,
+            target_groups=self.target_groups, needs_address=self.needs_address,
+            skills=self.skills, qualifications=self.qualifications, risk=self.risk, active=self.active,
         )  # fmt: skip
-        return item, published
 
 
 # -- people ---------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ its column and a reason, and never keeps the others from being carried out.
 """
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -17,9 +17,25 @@ from pydantic import Field, ValidationError
 from services.chassis.messages import Command
 from services.contracts.actor import Actor
 from services.contracts.errors import Conflict, Forbidden, IllegalTransition, Invalid, NotFound, ServiceError
-from services.contracts.imports import ImportKind, StageRows, StartImport
+from services.contracts.imports import (
+    OFFER_MODES,
+    RISKS,
+    TARGET_GROUPS,
+    TIERS,
+    ImportKind,
+    StageRows,
+    StartImport,
+)
 from services.contracts.privacy import Secret
-from services.contracts.registry import ProposeTeam, RegisterVolunteer, ShortText, terms, text_version
+from services.contracts.registry import (
+    OpenSite,
+    ProposeTeam,
+    PublishItem,
+    RegisterVolunteer,
+    ShortText,
+    terms,
+    text_version,
+)
 from services.contracts.wording import WORDS, invalid_fields
 from services.registry import identity
 from services.registry.domain import Site, is_staff_over
@@ -28,6 +44,7 @@ from services.registry.teams import MOST_MEMBERS
 KEPT = timedelta(days=30)
 """How long rows and what became of them are kept; an import can be undone as long."""
 BETWEEN = re.compile(r"[、,，;；\n]+")
+FROM_TO = re.compile(r"\s*[-–—~～至]\s*")
 SPOILT = re.compile(r"\d(\.\d+)?E\+?\d+", re.IGNORECASE)
 """What table programs make of a long number."""
 LOST_DIGITS = "这一格被存成了数字，末几位已经丢失，请把这一列设为“文本”格式再填"
@@ -71,6 +88,29 @@ def _yes_or_no(text: str, _today: date) -> bool:
     return text == "是"
 
 
+def _one_of(names: Mapping[Any, str]) -> Read:
+    values = {name: value for value, name in names.items()}
+
+    def read(text: str, _today: date) -> Any:
+        if text not in values:
+            raise Invalid(f"只能填以下之一：{'、'.join(values)}")
+        return values[text]
+
+    return read
+
+
+def _some_of(names: Mapping[Any, str]) -> Read:
+    read = _one_of(names)
+    return lambda text, today: [read(part, today) for part in dict.fromkeys(_several(text, today))]
+
+
+def _hours(text: str, _today: date) -> dict[str, str]:
+    match FROM_TO.split(text):
+        case [opens, closes]:
+            return {"opens": opens, "closes": closes}
+    raise Invalid("应填上班和下班的时间，如 08:30-17:30")
+
+
 @dataclass(frozen=True)
 class Wrong:
     """``column`` is a heading, or ``EVERYTHING``."""
@@ -84,6 +124,7 @@ class Wrong:
 class Form:
     """What a row of a file says: each of its columns is a field of a command."""
 
+    title: str
     command: type[Command]
     columns: tuple[Column, ...]
 
@@ -146,9 +187,10 @@ class TeamRow(ProposeTeam):
 
 
 _CATEGORIES = Column("服务类别", "categories", "社区服务、文明风尚", read=_several)
-_SITE = Column("站点代码", "site", "130802103202", read=_number(lambda text, _: text))
+_CODE = _number(lambda text, _: text)
+_SITE = Column("站点代码", "site", "130802103202", read=_CODE)
 FORMS = {
-    ImportKind.VOLUNTEERS: Form(RegisterVolunteer, (
+    ImportKind.VOLUNTEERS: Form("志愿者", RegisterVolunteer, (
         Column("姓名", "name", "张三", must=True),
         Column("身份证号", "id_number", "11010519491231002X", must=True, read=_number(identity.citizen_id)),
         Column("手机号", "phone", "13800000000", must=True, read=_number(lambda text, _: identity.mobile(text))),
@@ -159,13 +201,35 @@ FORMS = {
                read=lambda text, _: text_version("consent_version", text)),
         Column("监护人同意", "guardian_consent", "否", read=_yes_or_no),
     )),
-    ImportKind.TEAMS: Form(TeamRow, (
+    ImportKind.TEAMS: Form("队伍", TeamRow, (
         Column("队伍名称", "name", "庄头营护河队", must=True),
         _SITE,
         Column(_CATEGORIES.heading, "categories", "环境保护", must=True, read=_several),
         Column("队伍类型", "kind", "环保"),
-        Column("队长", "leader", "11010519491231002X", must=True, read=_number(lambda text, _: text)),
+        Column("队长", "leader", "11010519491231002X", must=True, read=_CODE),
         Column("队员", "members", "440524188001010014、130802198501051239", read=_number(_several)),
+    )),
+    ImportKind.ITEMS: Form("服务项目", PublishItem, (
+        Column("项目编号", "id", "home-haircut", must=True, read=_CODE),
+        Column("名称", "name", "上门理发", must=True),
+        Column(_CATEGORIES.heading, "category", "社区服务", must=True),
+        Column("层级", "tier", "站", must=True, read=_one_of(TIERS)),
+        Column("服务对象", "target_groups", "老、残", must=True, read=_some_of(TARGET_GROUPS)),
+        Column(_SITE.heading, "site", _SITE.example, must=True, read=_CODE),
+        Column("需要地址", "needs_address", "是", read=_yes_or_no),
+        Column("所需技能", "skills", "理发", read=_several),
+        Column("所需资质", "qualifications", "健康证", read=_several),
+        Column("风险", "risk", "低", read=_one_of(RISKS)),
+    )),
+    ImportKind.SITES: Form("站点", OpenSite, (
+        Column(_SITE.heading, "code", _SITE.example, must=True, read=_CODE),
+        Column("名称", "name", "庄头营村", must=True),
+        Column("层级", "tier", "站", must=True, read=_one_of(TIERS)),
+        Column("上级代码", "parent", "130802103", must=True, read=_CODE),
+        Column("工作时间", "hours", "08:30-17:30", read=_hours),
+        Column("自动派单", "auto_offer", "是", read=_yes_or_no),
+        Column("派单方式", "mode", "同时派单", read=_one_of(OFFER_MODES)),
+        Column("可借队伍的站点", "sisters", "130802103203", read=_number(_several)),
     )),
 }  # fmt: skip
 
@@ -334,6 +398,9 @@ def made_id(import_id: str, row: int) -> str:
 
 # -- who may ----------------------------------------------------------------------------------------------
 
+ADMINISTERED = (ImportKind.ITEMS, ImportKind.SITES)
+"""Kinds of rows that only who administers all may bring in, as one by one."""
+
 
 def form_of(kind: str) -> Form:
     if kind not in FORMS:
@@ -341,7 +408,15 @@ def form_of(kind: str) -> Form:
     return FORMS[ImportKind(kind)]
 
 
-def must_import(actor: Actor, path: Collection[str]) -> None:
-    """``path`` is that of the place; raise ``Forbidden``."""
-    if not is_staff_over(actor, path):
-        raise Forbidden("只有本站（所、中心）和上级的工作人员可以在这里导入")
+def may_import(kind: str, actor: Actor, path: Collection[str]) -> bool:
+    """``path`` is that of the place."""
+    return actor.is_admin if kind in ADMINISTERED else is_staff_over(actor, path)
+
+
+def must_import(kind: str, actor: Actor, path: Collection[str]) -> None:
+    """Raise ``Forbidden``."""
+    if may_import(kind, actor, path):
+        return
+    if kind in ADMINISTERED:
+        raise Forbidden("只有管理员可以导入站点和服务项目")
+    raise Forbidden("只有本站（所、中心）和上级的工作人员可以在这里导入")

@@ -15,7 +15,7 @@ from services.chassis.repository import (
     decode_cursor,
     encode_cursor,
 )
-from services.registry.directory import Kind, Listing, listing_id, place_of, terms_of
+from services.registry.directory import Kind, Listing, listing_id, place_of, search_terms, terms_of
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
 from services.registry.imports import KEPT, Batch, Import, batch_id
 from services.registry.records.record import Record, RecordEntry, met_as
@@ -92,7 +92,9 @@ class ServiceItems(Counted[ServiceItem]):
     indexes = (IndexModel([("site", ASCENDING), BY_ID]),)
 
     def orderable_at(self, site: Site, limit: int, cursor: str | None) -> Page[ServiceItem]:
-        return self.page({"site": {"$in": site.path}}, limit, cursor, newest_first=False)
+        return self.page(
+            {"site": {"$in": site.path}, "active": {"$in": [True, None]}}, limit, cursor, newest_first=False
+        )
 
 
 class Volunteers(Repository[Volunteer]):
@@ -171,6 +173,10 @@ class Directory(Repository[Listing]):
         ids = [listing["_id"].removeprefix(listing_id(kind, "")) for listing in found[:limit]]
         return ids, encode_cursor(last["place"] + last["_id"]) if last else None
 
+    def has_any_at(self, kind: Kind, place: str) -> bool:
+        (everybody,) = search_terms(kind, None)
+        return bool(self.select({"terms": everybody, "place": place}, limit=1))
+
 
 class Log(Repository[Entry]):
     collection = "volunteer_log"
@@ -207,10 +213,17 @@ class Residents(Counted[Resident]):
 class Accounts(Counted[Account]):
     collection = "accounts"
     aggregate = Account
-    indexes = (IndexModel([("kind", ASCENDING), ("username", ASCENDING)], unique=True),)
+    indexes = (
+        IndexModel([("kind", ASCENDING), ("username", ASCENDING)], unique=True),
+        IndexModel([("site", ASCENDING)]),
+    )
 
     def named(self, kind: str, username: str) -> Account | None:
         return next(iter(self.select({"kind": kind, "username": username}, limit=1)), None)
+
+    def has_any_at(self, site: str) -> bool:
+        """Residents and staff have accounts, all at one site."""
+        return bool(self.select({"site": site}, limit=1))
 
 
 class Totals(Repository[VolunteerTotals]):

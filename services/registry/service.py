@@ -476,13 +476,13 @@ class RegistryService:
     @query
     def import_form(self, actor: Actor, kind: str, site: str | None = None) -> dict[str, Any]:
         """What a file of this kind looks like, for who may import at the place."""
-        imports.must_import(actor, self._site(site or actor.site).path)
+        imports.must_import(kind, actor, self._site(site or actor.site).path)
         return form_view(imports.form_of(kind))
 
     @command(StartImport)
     def start_import(self, actor: Actor, command: StartImport) -> dict[str, Any]:
         site = self._chosen_site(command.site or actor.site)
-        imports.must_import(actor, site.path)
+        imports.must_import(command.kind, actor, site.path)
         started = Import.start(str(ULID()), command, site, actor, now())
         self.uow.imports.add(started)
         return import_view(started)
@@ -770,10 +770,10 @@ class RegistryService:
         return volunteer
 
     def _import(self, actor: Actor, import_id: str) -> tuple[Import, Site]:
-        """With its place, to whose staff it belongs."""
+        """With its place; who may not begin one does not see it."""
         of = self.uow.imports.get(import_id)
         site = self._site(of.site)
-        if not domain.is_staff_over(actor, site.path):
+        if not imports.may_import(of.kind, actor, site.path):
             raise NotFound()
         return of, site
 

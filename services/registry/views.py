@@ -46,7 +46,16 @@ def own_team_view(team: Team, volunteer_id: str | None) -> dict[str, Any]:
 
 
 def listed_site_view(site: Site) -> dict[str, Any]:
-    return {"code": site.id, "name": site.name, "tier": site.tier, "parent": site.parent}
+    return {
+        "code": site.id,
+        "name": site.name,
+        "tier": site.tier,
+        "parent": site.parent,
+        "hours": site.hours.model_dump() if site.hours else None,
+        "auto_offer": site.auto_offer,
+        "mode": site.mode,
+        "sisters": site.sisters,
+    }
 
 
 def site_view(site: Site, teams: Sequence[Team], rule: Rule | None, actor: Actor) -> dict[str, Any]:
@@ -54,11 +63,7 @@ def site_view(site: Site, teams: Sequence[Team], rule: Rule | None, actor: Actor
     return {
         **listed_site_view(site),
         "path": site.path,
-        "auto_offer": site.auto_offer,
         "has_post": site.has_post,
-        "hours": site.hours.model_dump() if site.hours else None,
-        "mode": site.mode,
-        "sisters": site.sisters,
         "staffing": _staffing(site, may_read_posts(actor)),
         "teams": [_team(team) for team in teams],
         "teams_wanted": _teams_wanted(rule, teams) if rule else None,
@@ -131,6 +136,7 @@ def item_view(item: ServiceItem) -> dict[str, Any]:
         "name": item.name,
         "category": item.category,
         "tier": item.tier,
+        "site": item.site,
         "target_groups": item.target_groups,
         "needs_address": item.needs_address,
         "skills": item.skills,
@@ -205,7 +211,7 @@ def viewing_view(viewing: Viewing) -> dict[str, Any]:
 
 def form_view(form: Form) -> dict[str, Any]:
     columns = [{"heading": c.heading, "required": c.must, "example": c.example} for c in form.columns]
-    return {"columns": columns}
+    return {"title": form.title, "columns": columns}
 
 
 def import_view(of: Import) -> dict[str, Any]:

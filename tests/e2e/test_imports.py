@@ -252,6 +252,143 @@ def test_teams_are_brought_in_with_their_people_and_taken_back(system: System, s
         staff.do(f"/v1/volunteers/{id}/erase")
 
 
+# -- what only the administrator brings in --------------------------------------------------------------
+
+
+@pytest.fixture
+def admin(system: System) -> Person:
+    return system.person("admin")
+
+
+def an_item(number: int, **changed: str) -> dict[str, str]:
+    return {
+        "项目编号": f"brought-in-{number}", "名称": "扎风筝", "服务类别": "文化艺术", "层级": "站",
+        "服务对象": "老、少", "站点代码": "130824", **changed,
+    }  # fmt: skip
+
+
+def a_site(number: int, **changed: str) -> dict[str, str]:
+    return {
+        "站点代码": f"1308241009{number:02}", "名称": "新村", "层级": "站", "上级代码": TOWNSHIP_ABOVE,
+        "工作时间": "08:30-17:00", "派单方式": "抢单", **changed,
+    }  # fmt: skip
+
+
+def listed_at(person: Person, what: str, field: str, **asked: str) -> set[str]:
+    page = person.read(f"/v1/{what}?limit=200&" + "&".join(f"{name}={value}" for name, value in asked.items()))
+    return {item[field] for item in page["items"]}
+
+
+def told_twice(admin: Person, begun: dict[str, Any]) -> dict[str, Any]:
+    for _ in range(2):
+        admin.do(f"/v1/imports/{begun['id']}/execute", {"skip_errors": True})
+    return settled(admin, begun, "done")
+
+
+def test_service_items_are_brought_in_ordered_and_taken_back(system: System, admin: Person) -> None:
+    begun = begin_import(admin, [
+        an_item(1), an_item(2, 名称="", 层级="村"), an_item(1), an_item(3, 项目编号="home-haircut"),
+        an_item(4, 站点代码="999999"), an_item(5, 风险="高", 所需技能="扎风筝3"),
+    ], "items")  # fmt: skip
+    wrong = {(3, "名称"), (3, "层级"), (4, "项目编号"), (5, "项目编号"), (6, "站点代码"), (7, "所需技能")}
+    assert errors_of(admin, begun).keys() == wrong
+    done = told_twice(admin, begun)
+    assert (done["created"], made_by(admin, begun)) == (1, {2: "brought-in-1"})
+    assert stored(system, "items", {"_id": {"$regex": "^brought-in"}}) == 1
+    neighbour, stranger = system.person("resident-county"), system.person("resident")
+    assert "brought-in-1" in listed_at(neighbour, "service-items", "id")
+    assert "brought-in-1" not in listed_at(stranger, "service-items", "id")
+    eventually(lambda: stored(system, "items", {"_id": "brought-in-1"}, "dispatch"), what="dispatch knows")
+    wish = {"service_item": "brought-in-1", "description": "想学", "target_group": "elderly"}
+    order = neighbour.do("/v1/orders", wish)
+    assert taken_back(admin, begun)["undone"] == 1
+    assert "brought-in-1" not in listed_at(neighbour, "service-items", "id")
+    eventually(lambda: stored(system, "items", {"_id": "brought-in-1", "active": False}, "dispatch"), what="told")
+    refused = neighbour.post("/v1/orders", wish)
+    assert refused.status_code == 422 and refused.json()["fields"][0]["path"] == "service_item"
+    assert neighbour.read(f"/v1/orders/{order['id']}")["service_item"] == "brought-in-1", "what was ordered goes on"
+    neighbour.do(f"/v1/orders/{order['id']}/cancel", {"reason": "不用了"})
+    again = begin_import(admin, [an_item(1)], "items")
+    assert again["errors"] == 0, "it may come again"
+
+
+def test_sites_are_brought_in_and_give_up_their_posts_when_taken_back(system: System, admin: Person) -> None:
+    known, first, second = a_site(1, 站点代码=STATION), a_site(1), a_site(2)
+    begun = begin_import(admin, [
+        first, second, known, first, a_site(3, 上级代码="130824199"), a_site(4, 工作时间="全天", 派单方式="随便"),
+        a_site(5, 层级="中心"),
+    ], "sites")  # fmt: skip
+    told = errors_of(admin, begun)
+    assert told.keys() == {
+        (4, "站点代码"), (5, "站点代码"), (6, "上级代码"), (7, "工作时间"), (7, "派单方式"), (8, "上级代码"),
+    }  # fmt: skip
+    assert "已经有" in told[4, "站点代码"] and "与第 2 行" in told[5, "站点代码"]
+    done = told_twice(admin, begun)
+    codes = [first["站点代码"], second["站点代码"]]
+    assert (done["created"], list(made_by(admin, begun).values())) == (2, codes)
+    opened = admin.read(f"/v1/sites/{codes[0]}")
+    assert (opened["path"][1], opened["hours"], opened["mode"]) == (
+        TOWNSHIP_ABOVE, {"opens": "08:30", "closes": "17:00"}, "pool",
+    )  # fmt: skip
+    carried_out(admin, people := begin_import(admin, [a_row(站点代码=codes[1])]))
+    done = taken_back(admin, begun)
+    assert (done["undone"], done["kept"]) == (1, 1)
+    assert errors_of(admin, begun)[3, ""] == "已有志愿者或队伍，没有撤销"
+    assert set(codes) & listed_at(admin, "sites", "code", parent=TOWNSHIP_ABOVE) == {codes[1]}
+    eventually(lambda: stored(system, "places", {"_id": codes[0], "has_post": False}, "dispatch"), what="told")
+    again = begin_import(admin, [first], "sites")
+    assert again["errors"] == 0, "it may come again"
+    taken_back(admin, people)
+
+
+@pytest.mark.parametrize(("kind", "row"), [("items", an_item(9)), ("sites", a_site(9))])
+def test_who_does_not_administer_all_brings_in_neither(
+    system: System, admin: Person, kind: str, row: dict[str, str]
+) -> None:
+    begun = begin_import(admin, [row], kind)
+    path = f"/v1/imports/{begun['id']}"
+    for who in ("station-county", "center-county", "center", "leader-county", "resident", "municipal"):
+        person = system.person(who)
+        assert person.request("POST", f"/v1/imports?kind={kind}", content=a_csv([row])).status_code == 403
+        assert person.get(f"/v1/imports/template?kind={kind}").status_code == 403
+        assert {person.get(path).status_code, person.get(f"{path}/rows").status_code} == {404}
+        assert {person.post(f"{path}/{what}").status_code for what in ("execute", "undo")} == {404}
+
+
+@pytest.mark.parametrize("kind", ["items", "sites"])
+def test_a_template_of_theirs_is_the_file_that_is_taken(admin: Person, kind: str) -> None:
+    answer = admin.get(f"/v1/imports/template?kind={kind}")
+    begun = admin.request("POST", f"/v1/imports?kind={kind}", content=answer.content).json()
+    assert begun["rows"] == begun["errors"] == 1 and "示例" in errors_of(admin, begun)[2, ""]
+
+
+@pytest.mark.parametrize("format", ["csv", "xlsx"])
+@pytest.mark.parametrize(
+    ("kind", "lists", "code", "row"),
+    [
+        ("items", "service-items", "项目编号", an_item(7, 名称="=HYPERLINK(1)", 所需技能="书法、扎风筝", 风险="高")),
+        ("sites", "sites", "站点代码", a_site(7, 名称="=HYPERLINK(1)", 可借队伍的站点=STATION)),
+    ],
+    ids=["items", "sites"],
+)
+def test_what_is_given_out_may_come_in_again(
+    admin: Person, kind: str, lists: str, code: str, row: dict[str, str], format: str
+) -> None:
+    carried_out(admin, first := begin_import(admin, [row], kind))
+    about = TOWNSHIP_ABOVE if kind == "sites" else "130824"
+    content = admin.get(f"/v1/exports/{lists}?site={about}&format={format}").content
+    assert format == "xlsx" or b"'=HYPERLINK(1)" in content
+    assert taken_back(admin, first)["undone"] == 1
+    second = admin.request("POST", f"/v1/imports?kind={kind}", content=content).json()
+    wrong, found = errors_of(admin, second), admin.read(f"/v1/imports/{second['id']}/rows?limit=200")["items"]
+    assert {column for _, column in wrong} == {code}, "the others are there already"
+    (again,) = (one for one in found if one["cells"][code] == row[code])
+    assert again["errors"] == [] and again["cells"] | row == again["cells"]
+    carried_out(admin, second, skip_errors=True)
+    assert made_by(admin, second) == {again["row"]: row[code]}
+    assert taken_back(admin, second)["undone"] == 1
+
+
 # -- who may --------------------------------------------------------------------------------------------
 
 

@@ -349,14 +349,18 @@ def test_the_place_and_not_the_holder_stays_the_site_of_the_order() -> None:
     ("item", "wish", "path"),
     [
         (an_item(site="130803"), a_wish(), "service_item"),
+        (an_item(active=False), a_wish(), "service_item"),
         (an_item(target_groups=[TargetGroup.CHILDREN]), a_wish(), "target_group"),
         (an_item(needs_address=True), a_wish(address=None), "address"),
         (an_item(needs_address=True), a_wish(address=""), "address"),
         (an_item(), a_wish(preferred_from=MORNING, preferred_to=MORNING), "preferred.to"),
         (an_item(), a_wish(preferred_from=MORNING, preferred_to=MORNING - HOUR), "preferred.to"),
     ],
-    ids=["item of another county", "group not served", "no address", "empty address", "no time at all", "backwards"],
-)
+    ids=[
+        "item of another county", "item withdrawn", "group not served", "no address", "empty address",
+        "no time at all", "backwards",
+    ],
+)  # fmt: skip
 def test_a_wish_that_cannot_be_served_is_refused_with_the_field(item: known.Item, wish: domain.Wish, path: str) -> None:
     with pytest.raises(Invalid) as refused:
         Order.place("o1", item, a_place(), a_chain(), wish, NOBODY, DEADLINES, MORNING)

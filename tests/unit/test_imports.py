@@ -7,7 +7,16 @@ import pytest
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import Conflict, Forbidden, IllegalTransition, Invalid, NotFound
 from services.contracts.imports import FileRow, ImportKind, StageRows, StartImport
-from services.contracts.registry import Category, Tier
+from services.contracts.registry import (
+    Category,
+    GivenHours,
+    OfferMode,
+    OpenSite,
+    PublishItem,
+    Risk,
+    TargetGroup,
+    Tier,
+)
 from services.registry import imports
 from services.registry.domain import Site
 from services.registry.imports import EXAMPLE_ROW, FORMS, LOST_DIGITS, TOO_WIDE, Import, Made, State, Wrong
@@ -96,7 +105,7 @@ def test_the_example_of_a_template_is_right_but_for_being_one(kind: ImportKind) 
     form = FORMS[kind]
     headings, example = [c.heading for c in form.columns], [c.example for c in form.columns]
     form.must_fit(headings)
-    example[0] = "王五"
+    example[[c.field for c in form.columns].index("name")] = "王五"
     assert form.read(headings, 2, example, TODAY)[1] == []
 
 
@@ -116,6 +125,63 @@ def test_a_team_has_a_leader_and_members() -> None:
     assert (command.leader, command.members) == ("vol-1", ["vol-2", "130802198501051239"])
     _, wrong = form.read(headings, 2, ["护河队", "环境保护", "", "1.3E+17"], TODAY)
     assert {one.column: one.message for one in wrong} == {"队长": "请填写这一项", "队员": LOST_DIGITS}
+
+
+ITEM = {
+    "项目编号": "kites", "名称": "=扎风筝", "服务类别": "文化艺术", "层级": "所", "服务对象": "少、残，少",
+    "站点代码": "1308", "需要地址": "是", "所需技能": "扎风筝、书法", "所需资质": "教师资格", "风险": "高",
+}  # fmt: skip
+PLACE = {
+    "站点代码": "130802103299", "名称": "新村", "层级": "站", "上级代码": "130802103", "工作时间": "08:30 ～ 17:30",
+    "自动派单": "否", "派单方式": "抢单", "可借队伍的站点": "130802103202、130802103203",
+}  # fmt: skip
+
+
+def test_a_service_item_is_said_in_the_words_of_the_lists() -> None:
+    command, wrong = FORMS[ImportKind.ITEMS].read(list(ITEM), 2, list(ITEM.values()), TODAY)
+    assert wrong == []
+    assert command == PublishItem(
+        id="kites", name="=扎风筝", category=Category.CULTURE, tier=Tier.INSTITUTE, site="1308", needs_address=True,
+        target_groups=[TargetGroup.CHILDREN, TargetGroup.DISABLED], skills=["扎风筝", "书法"],
+        qualifications=["教师资格"], risk=Risk.HIGH,
+    )  # fmt: skip
+
+
+def test_a_site_has_its_hours_in_one_cell() -> None:
+    command, wrong = FORMS[ImportKind.SITES].read(list(PLACE), 2, list(PLACE.values()), TODAY)
+    assert wrong == []
+    assert command == OpenSite(
+        code="130802103299", name="新村", tier=Tier.STATION, parent="130802103", auto_offer=False, mode=OfferMode.POOL,
+        hours=GivenHours(opens="08:30", closes="17:30"), sisters=["130802103202", "130802103203"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "column", "text", "said"),
+    [
+        (ImportKind.ITEMS, ITEM, "项目编号", "扎 风筝", "不能有空格"),
+        (ImportKind.ITEMS, ITEM, "层级", "station", "只能填以下之一：市、中心、所、站"),
+        (ImportKind.ITEMS, ITEM, "服务对象", "老人", "只能填以下之一：老、少、残、困、需"),
+        (ImportKind.ITEMS, ITEM, "服务对象", "", "请填写这一项"),
+        (ImportKind.ITEMS, ITEM, "服务类别", "风筝", "只能填以下之一"),
+        (ImportKind.ITEMS, ITEM, "站点代码", "1.308E+11", LOST_DIGITS),
+        (ImportKind.ITEMS, ITEM, "所需技能", "扎风筝3", "只能由文字组成"),
+        (ImportKind.ITEMS, ITEM, "风险", "中", "只能填以下之一：低、高"),
+        (ImportKind.SITES, PLACE, "站点代码", "13080210329", "区划代码"),
+        (ImportKind.SITES, PLACE, "站点代码", "1.30802E+11", LOST_DIGITS),
+        (ImportKind.SITES, PLACE, "上级代码", "", "请填写这一项"),
+        (ImportKind.SITES, PLACE, "工作时间", "8:30-17:30", "24 小时制"),
+        (ImportKind.SITES, PLACE, "工作时间", "全天", "如 08:30-17:30"),
+        (ImportKind.SITES, PLACE, "派单方式", "pool", "只能填以下之一：同时派单、分批派单、抢单"),
+        (ImportKind.SITES, PLACE, "可借队伍的站点", "1、2", "区划代码"),
+    ],
+)
+def test_a_wrong_cell_of_an_item_or_a_site_is_named_by_its_column(
+    kind: ImportKind, row: dict[str, str], column: str, text: str, said: str
+) -> None:
+    row = row | {column: text}
+    _, wrong = FORMS[kind].read(list(row), 2, list(row.values()), TODAY)
+    assert [one.column for one in wrong] == [column] and said in wrong[0].message
 
 
 # -- an import --------------------------------------------------------------------------------------------
@@ -199,13 +265,21 @@ def test_a_batch_forgets_what_stood_in_it_when_it_is_carried_out() -> None:
 
 
 def test_staff_imports_at_its_place_and_below() -> None:
-    imports.must_import(ACTOR, SITE.path)
+    imports.must_import(ImportKind.TEAMS, ACTOR, SITE.path)
     for stranger in (
         ACTOR.model_copy(update={"site": "1"}),
         ACTOR.model_copy(update={"roles": frozenset({Role.VOLUNTEER})}),
     ):
         with pytest.raises(Forbidden):
-            imports.must_import(stranger, SITE.path)
+            imports.must_import(ImportKind.TEAMS, stranger, SITE.path)
+
+
+@pytest.mark.parametrize("kind", [ImportKind.ITEMS, ImportKind.SITES])
+def test_only_who_administers_all_brings_in_items_and_sites(kind: ImportKind) -> None:
+    imports.must_import(kind, ACTOR.model_copy(update={"roles": frozenset({Role.ADMIN})}), SITE.path)
+    with pytest.raises(Forbidden, match="管理员"):
+        imports.must_import(kind, ACTOR, SITE.path)
+    assert not imports.may_import(kind, ACTOR, SITE.path)
 
 
 def test_an_unknown_kind_is_not_found() -> None:

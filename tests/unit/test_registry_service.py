@@ -4,6 +4,7 @@ import base64
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import date
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,17 +17,22 @@ from services.chassis.settings import settings
 from services.contracts.activities import HoursEffective, HoursReversed, Source
 from services.contracts.actor import SYSTEM, Actor, Role
 from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound, ServiceError, Unauthenticated
+from services.contracts.imports import ImportKind
 from services.contracts.points import PointsDeposited, PointsReversed
 from services.contracts.registry import (
     AgeBand,
     Category,
     ItemPublished,
+    OpenSite,
+    PublishItem,
     ResidentRegistered,
     SiteOpened,
     TargetGroup,
     TeamFormed,
     VolunteerRegistered,
 )
+from services.registry.importing import CHANGED, HAS_ACCOUNTS, HAS_PEOPLE, HAS_SITES, KINDS, Rows
+from services.registry.imports import Import, Made, State
 from services.registry.repository import (
     Accounts,
     Batches,
@@ -71,6 +77,9 @@ class InMemory:
 
     def find_many(self, ids: Any) -> dict[str, Any]:
         return {id: self._known[id] for id in ids if id in self._known}
+
+    def read_many(self, ids: Any) -> dict[str, Any]:
+        return self.find_many(ids)
 
     def select(self, query: Answer, sort: Any = None, limit: int = 0) -> list[Any]:
         found = [a for _, a in sorted(self._known.items()) if all(_fits(getattr(a, k), v) for k, v in query.items())]
@@ -975,3 +984,104 @@ def test_who_may_not_keep_records_of_a_place_adds_none(city: City) -> None:
     with pytest.raises(Invalid):
         city.service.add_record(resident, {"fields": {"$ne": None}}, kind="venues")
     assert city.work.saved == []
+
+
+# -- what files bring in --------------------------------------------------------------------------------
+
+SEWING = {"id": "sewing", "name": "缝补", "category": "社区服务", "tier": "station", "target_groups": ["elderly"]}
+NEW_VILLAGE = {"code": "130802103299", "name": "新村", "tier": "station", "parent": INSTITUTE}
+
+
+def rows(city: City, kind: ImportKind, command: Any, place: str = CITY) -> Rows:
+    """That have looked up the command."""
+    of = Import("i", kind, place, "", "admin", [], 1, now(), State.RUNNING)
+    found = KINDS[kind](city.work, of, city.work.sites.get(place), now().date())
+    found.look_up({found.key(command): command})
+    return found
+
+
+def bring_in(city: City, kind: ImportKind, command: Any, place: str = CITY) -> Made:
+    brought = rows(city, kind, command, place)
+    made = brought.save(*brought.make("i-2", command, brought.key(command)), now())
+    return Made(2, made.id, made.version)
+
+
+def take_back(city: City, kind: ImportKind, command: Any, made: Made) -> list[str]:
+    """Why it was not."""
+    return [wrong.message for wrong in rows(city, kind, command).take_back([made], now())]
+
+
+def test_an_item_that_is_taken_back_can_be_ordered_no_more_until_it_comes_again(city: City) -> None:
+    wanted, kind = PublishItem(**SEWING, site=CENTER), ImportKind.ITEMS
+    admin = Actor(id="admin", roles=frozenset({Role.ADMIN}), site=STATION)
+    for _ in range(2):
+        made = bring_in(city, kind, wanted)
+        assert [item["id"] for item in city.service.service_items(admin)["items"]] == ["sewing"]
+        with pytest.raises(Invalid, match="id"):
+            bring_in(city, kind, wanted)
+        assert take_back(city, kind, wanted, made) == []
+        assert city.service.service_items(admin)["items"] == []
+    assert [event.active for event in city.work.events if isinstance(event, ItemPublished)] == [True, False] * 2
+
+
+def test_an_item_that_was_changed_since_stays(city: City) -> None:
+    wanted = PublishItem(**SEWING, site=CITY)
+    made = bring_in(city, ImportKind.ITEMS, wanted)
+    city.work.items.get("sewing").version += 1
+    assert take_back(city, ImportKind.ITEMS, wanted, made) == [CHANGED]
+    assert city.work.items.get("sewing").active
+
+
+def test_an_item_is_published_within_the_place_of_the_import(city: City) -> None:
+    with pytest.raises(Invalid, match="site"):
+        bring_in(city, ImportKind.ITEMS, PublishItem(**SEWING, site=CITY), CENTER)
+    with pytest.raises(Invalid, match="site"):
+        bring_in(city, ImportKind.ITEMS, PublishItem(**SEWING, site="130899"))
+
+
+def test_a_site_that_is_taken_back_is_a_place_without_a_post_until_it_comes_again(city: City) -> None:
+    wanted, kind = OpenSite(**NEW_VILLAGE), ImportKind.SITES
+    for _ in range(2):
+        made = bring_in(city, kind, wanted)
+        with pytest.raises(Invalid, match="code"):
+            bring_in(city, kind, wanted)
+        assert take_back(city, kind, wanted, made) == []
+        assert [site["code"] for site in city.service.sites(SYSTEM, parent=INSTITUTE)["items"]] == [STATION]
+    told = [event.has_post for event in city.work.events if isinstance(event, SiteOpened) and event.site == made.id]
+    assert told == [True, False] * 2
+
+
+def test_a_place_that_is_known_gets_a_post_where_it_is_and_stays_what_it_is(city: City) -> None:
+    city.open_sites(has_post=False, kind="220")
+    known = {"code": STATION, "name": "庄头营村", "tier": "station"}
+    with pytest.raises(Invalid, match="code"):
+        bring_in(city, ImportKind.SITES, OpenSite(**known, parent=CENTER))
+    bring_in(city, ImportKind.SITES, OpenSite(**known, parent=INSTITUTE))
+    site = city.work.sites.get(STATION)
+    assert (site.has_post, site.name, site.kind) == (True, "庄头营村", "220")
+
+
+@pytest.mark.parametrize("changed", [{"parent": "130899"}, {"parent": "130871"}, {"parent": STATION}, {"tier": "city"}])
+def test_a_site_is_opened_below_one_that_is_there(city: City, changed: Answer) -> None:
+    city.service.open_sites(SYSTEM, {"sites": [{"code": "130871", "name": "区", "tier": "center", "parent": CITY}]})
+    with pytest.raises(Invalid, match="parent"):
+        bring_in(city, ImportKind.SITES, OpenSite(**NEW_VILLAGE | changed), CENTER)
+
+
+def test_a_site_that_somebody_belongs_to_stays_and_is_told_why(city: City) -> None:
+    wanted = OpenSite(**NEW_VILLAGE | {"code": "130802199", "tier": "institute", "parent": CENTER})
+    made = bring_in(city, ImportKind.SITES, wanted)
+    why = partial(take_back, city, ImportKind.SITES, wanted, made)
+    city.work.sites.get(made.id).version += 1
+    assert why() == [CHANGED]
+    city.work.sites.get(made.id).version -= 1
+    below = {**NEW_VILLAGE, "parent": made.id}
+    city.service.open_sites(SYSTEM, {"sites": [below]})
+    assert why() == [HAS_SITES]
+    city.service.open_sites(SYSTEM, {"sites": [{**below, "has_post": False}]})
+    city.add_volunteer("vol")
+    city.form_team("vol", site=made.id)
+    assert why() == [HAS_PEOPLE]
+    city.add_account("resident", Role.RESIDENT, site=made.id)
+    assert why() == [HAS_ACCOUNTS]
+    assert city.work.sites.get(made.id).has_post

@@ -104,6 +104,11 @@ def test_a_text_that_looks_like_a_formula_is_one_no_more_in_a_csv(text: str) -> 
     assert (cell, number) == (f"'{text}", "-1.5"), "a number stays one"
 
 
+@pytest.mark.parametrize("text", [*FORMULAS, "'x", "O'Hara", "张三"])
+def test_a_csv_that_was_given_out_says_the_same_when_it_comes_in(text: str) -> None:
+    assert rows_of(csv_line(["名称", "编号"]) + csv_line([text, "1"]))[1] == (2, [text, "1"])
+
+
 @pytest.mark.parametrize("text", ["张三", "a=b", "3-4", "'x", ""])
 def test_any_other_text_stays_as_it_is(text: str) -> None:
     assert harmless(text) == text
