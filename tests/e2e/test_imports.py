@@ -345,11 +345,20 @@ def test_sites_are_brought_in_and_give_up_their_posts_when_taken_back(system: Sy
 def test_who_does_not_administer_all_brings_in_neither(
     system: System, admin: Person, kind: str, row: dict[str, str]
 ) -> None:
-    begun = begin_import(admin, [row], kind)
+    at_station = f"/v1/imports?kind={kind}&site={STATION}"
+    begun = admin.request("POST", at_station, content=a_csv([row])).json()
     path = f"/v1/imports/{begun['id']}"
-    for who in ("station-county", "center-county", "center", "leader-county", "resident", "municipal"):
+    for who in (
+        "station-county",
+        "institute-county",
+        "center-county",
+        "center",
+        "leader-county",
+        "resident",
+        "municipal",
+    ):
         person = system.person(who)
-        assert person.request("POST", f"/v1/imports?kind={kind}", content=a_csv([row])).status_code == 403
+        assert person.request("POST", at_station, content=a_csv([row])).status_code == 403
         assert person.get(f"/v1/imports/template?kind={kind}").status_code == 403
         assert {person.get(path).status_code, person.get(f"{path}/rows").status_code} == {404}
         assert {person.post(f"{path}/{what}").status_code for what in ("execute", "undo")} == {404}
