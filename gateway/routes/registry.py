@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from gateway.answers import json_response
 from gateway.routes.orders import Caller, Limit, Text
@@ -44,6 +44,16 @@ async def site(code: Id, call: Caller) -> Response:
 async def demand(code: Id, call: Caller) -> Response:
     """Orders that no tier could serve, counted by place and category, at the site and below it."""
     return await call.query("dispatch.demand", code=code)
+
+
+@router.get("/sites/{code}/quality")
+async def quality(
+    code: Id, call: Caller, begin: Annotated[Text, Query(alias="from")] = None, to: Text = None
+) -> Response:
+    """How the orders of a site and below it went, by service item and in whole months (`2026-10`), by default the
+    current one and 12 at most. An order is of the month that it was placed in, and a reopened one is another order.
+    The median is wall time, within 5 %; the score is the mean of what residents said, without default ratings."""
+    return await call.query("dispatch.quality", code=code, first=begin, last=to)
 
 
 @router.get("/service-items")

@@ -287,6 +287,8 @@ class Order:
     timeline: Annotated[list[Entry], Later] = field(default_factory=list)
     path: list[str] = field(default_factory=list)
     """The sites whose staff may read it: all that it passes, and the city."""
+    uncounted_since: datetime | None = None
+    """When it has ended, until it is in the quality figures."""
     version: int = 0
 
     # -- what it is ---------------------------------------------------------------------------------
@@ -734,6 +736,7 @@ class Order:
         self._lapse_offers()
         self._move(state, None)
         self.due_at = self.wave_at = None
+        self.uncounted_since = now
         self._await_nobody()
         self._note(state.value, actor.id, now, reason)
 

@@ -107,6 +107,12 @@ def check_rules(actor: Actor, center: Place) -> None:
         raise Forbidden("派单规则由县（区、市）中心的工作人员管理")
 
 
+def check_figures(actor: Actor, place: Place, what: str) -> None:
+    """Who plans teams and items at a place or above it; raise ``Forbidden``."""
+    if not (actor.is_admin or is_staff_above(actor, place.path)):
+        raise Forbidden(f"只有本站（所、中心）和上级的工作人员可以看{what}")
+
+
 ALLOWED: dict[str, Callable[[Actor, Order], bool]] = {
     "offer": is_holding_staff,
     "escalate": is_holding_staff,

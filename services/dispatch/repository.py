@@ -11,16 +11,18 @@ from services.chassis.repository import INTERNAL, OF, Document, Page, Repository
 from services.contracts.actor import Actor, Role
 from services.dispatch.cases import UNKNOWN as UNKNOWN_CASE
 from services.dispatch.cases import Case
-from services.dispatch.domain import UNKNOWN, Message, Note, Order
+from services.dispatch.domain import FINAL, UNKNOWN, Message, Note, Order, State
 from services.dispatch.inbox import ASKING, IN_A_POOL, OF_A_TEAM, Query, claimable
 from services.dispatch.known import Item, Place, Resident, Team, Volunteer
 from services.dispatch.matching import RuleBook, Task
 from services.dispatch.photos import Photo
+from services.dispatch.quality import Figures, Life, Period
 from services.dispatch.series import UNKNOWN as UNKNOWN_SERIES
 from services.dispatch.series import Series
 
 NEWEST = ("_id", DESCENDING)
 RUNNING = list(OF_A_TEAM.values())
+NOT_ENDED = [state for state in State if state not in FINAL]
 MOST_SIMILAR = 5
 
 
@@ -37,6 +39,7 @@ class Orders(Repository[Order]):
         IndexModel([("placed_by", ASCENDING), NEWEST]),
         IndexModel([("offers.team", ASCENDING), NEWEST]),
         IndexModel([("wave_at", ASCENDING)], partialFilterExpression={"wave_at": {"$type": "date"}}),
+        IndexModel([("uncounted_since", ASCENDING)], partialFilterExpression={"uncounted_since": {"$type": "date"}}),
         IndexModel([("pool_at", ASCENDING), NEWEST], partialFilterExpression=IN_A_POOL),
         # What nobody has to do anything with any more is in none of these two.
         IndexModel(
@@ -60,6 +63,10 @@ class Orders(Repository[Order]):
 
     def with_wave_due(self, now: datetime, limit: int) -> list[Order]:
         return self.select({"wave_at": {"$type": "date", "$lte": now}}, [("wave_at", ASCENDING)], limit)
+
+    def uncounted(self, before: datetime, limit: int) -> list[Order]:
+        query = {"uncounted_since": {"$type": "date", "$lte": before}}
+        return self.select(query, [("uncounted_since", ASCENDING)], limit)
 
     def running(self, team: str) -> list[Order]:
         """What the team has accepted and not completed."""
@@ -272,3 +279,35 @@ class Rules(Repository[RuleBook]):
     def of(self, county: str) -> RuleBook:
         """None published yet is an empty book."""
         return self.find_or_new(county, lambda: RuleBook(county))
+
+
+class AllFigures(Repository[Figures]):
+    collection = "figures"
+    aggregate = Figures
+    indexes = (IndexModel([("site", ASCENDING), ("month", ASCENDING)]),)
+
+    def of(self, id: str) -> Figures:
+        """None counted yet are empty ones."""
+        return self.find_or_new(id, lambda: Figures.none_yet(id))
+
+    def at(self, site: str, period: Period) -> tuple[list[Figures], list[Life]]:
+        """What is kept of a place, and the orders that are not in it yet: as of one moment, since the clock moves
+        orders from one to the other.
+        """
+        placed = {"path": site, "placed_at": {"$gte": period.begin, "$lt": period.end}}
+        shown = {"$project": {"item_id": 1, "timeline": 1, "score": 1, "rated_by": 1}}
+        months = {"site": site, "month": {"$gte": period.first, "$lte": period.last}}
+        parts: dict[str, tuple[str, list[Document]]] = {
+            "kept": (self.collection, [{"$match": months}]),
+            "running": (Orders.collection, [{"$match": {**placed, "state": {"$in": NOT_ENDED}}}, shown]),
+            "ended": (Orders.collection, [{"$match": {**placed, "uncounted_since": {"$type": "date"}}}, shown]),
+        }
+        _, pipeline = united(parts)
+        kept, lives = list[Figures](), list[Life]()
+        with self._work.database.client.start_session(snapshot=True) as session:
+            for document in self._documents.aggregate(pipeline, session=session):
+                if document.pop(OF) == "kept":
+                    kept.append(from_document(Figures, document))
+                else:
+                    lives.append(from_document(Life, document))
+        return kept, lives

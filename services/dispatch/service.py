@@ -56,7 +56,7 @@ from services.contracts.registry import (
 from services.contracts.series import EndSeries, MoveOccurrence, SkipOccurrence, StartSeries
 from services.contracts.wording import DAY
 from services.contracts.zone import CHINA
-from services.dispatch import domain, inbox, known, permissions
+from services.dispatch import domain, inbox, known, permissions, quality
 from services.dispatch.cases import LOW_SCORE, Case
 from services.dispatch.deadlines import table
 from services.dispatch.domain import Message, Note, Order, Segment, Side, Wish
@@ -64,7 +64,9 @@ from services.dispatch.finder import Finder, default_rules, rules_in_force
 from services.dispatch.known import Place, Team
 from services.dispatch.matching import RuleBook
 from services.dispatch.photos import Photo, PhotoStore
+from services.dispatch.quality import FIRST_YEAR, LAST_YEAR
 from services.dispatch.repository import (
+    AllFigures,
     AllSeries,
     Cases,
     Items,
@@ -87,6 +89,7 @@ from services.dispatch.views import (
     note_view,
     order_view,
     photo_view,
+    quality_view,
     rules_view,
     series_view,
     timeline_view,
@@ -94,7 +97,7 @@ from services.dispatch.views import (
     waiting_view,
 )
 
-TICK, WAVE_TICK, SERIES_TICK = 1.0, 2.0, 2.0  # seconds
+TICK, WAVE_TICK, SERIES_TICK, COUNT_TICK = 1.0, 2.0, 2.0, 5.0  # seconds
 UNMET_AT_ONCE = 500
 """Unmet orders, oldest first, that are offered to a team when it is formed or serves something new."""
 DUE_AT_ONCE = 250
@@ -102,13 +105,16 @@ DUE_AT_ONCE = 250
 SERIES_AT_ONCE = 50
 SERIES_DEADLINE = 3.0
 """Seconds for one series whose occurrences become orders."""
+COUNTED_AT_ONCE = 200
+COUNT_DEADLINE = 5.0
+"""Seconds for as many ended orders that go into the figures."""
+COUNT_AFTER = timedelta(seconds=2)
+"""As a rule the relay is done with an order by then, and does not come in between."""
 SIMILAR_WITHIN = timedelta(days=1)
 PARENTS = (9, 6, 4)
 """Digits of the codes of a township, a county and a city."""
 MOST_OF_A_DAY = 1000
 """Lines of a day's list."""
-
-FIRST_YEAR, LAST_YEAR = 1900, 2199
 
 log = logger("dispatch")
 
@@ -118,7 +124,7 @@ class DispatchService:
 
     uow = UnitOfWork(
         orders=Orders, messages=Messages, notes=Notes, photos=Photos, cases=Cases, rules=Rules, series=AllSeries,
-        teams=Teams, places=Places, items=Items, residents=Residents, volunteers=Volunteers,
+        teams=Teams, places=Places, items=Items, residents=Residents, volunteers=Volunteers, figures=AllFigures,
     )  # fmt: skip
 
     # -- commands -----------------------------------------------------------------------------------
@@ -462,10 +468,20 @@ class DispatchService:
     def demand(self, actor: Actor, code: str) -> dict[str, Any]:
         """What could not be met, for who plans teams: countable by place and category."""
         place = self._place(code)
-        if not (actor.is_admin or permissions.is_staff_above(actor, place.path)):
-            raise Forbidden("只有本站（所、中心）和上级的工作人员可以看未满足的需求")
+        permissions.check_figures(actor, place, "未满足的需求")
         rows = self.uow.orders.demand(place.id)
         return {"site": place.id, "total": sum(row["count"] for row in rows), "items": rows}
+
+    @query
+    def quality(self, actor: Actor, code: str, first: str | None = None, last: str | None = None) -> dict[str, Any]:
+        """How the orders of some months went, at the site and below it; by service item, the most ordered first."""
+        place = self._place(code)
+        permissions.check_figures(actor, place, "服务质量数据")
+        months = quality.period(first, last, now())
+        tallies = quality.by_item(*self.uow.figures.at(place.id, months))
+        items = self.uow.items.read_many(tallies)
+        rows = [quality_view(items[id], tally) for id, tally in tallies.items()]
+        return {"site": place.id, "from": months.first, "to": months.last, "items": rows}
 
     @query
     def all_rules(self, actor: Actor, code: str, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
@@ -531,6 +547,12 @@ class DispatchService:
             except ServiceError as error:  # the others do not wait for it
                 log.warning("series not placed", series=series_id, error=error.slug)
         return placed
+
+    @every(COUNT_TICK)
+    def count_ended_orders(self) -> int:
+        """Each once: what figures say and that the order is in them is one commit."""
+        counted = self.uow.run(self._count_ended, COUNT_DEADLINE) if self.uow.leads() else 0
+        return counted if counted == COUNTED_AT_ONCE else 0  # a few more are not worth a commit of their own
 
     # -- what dispatch must know of the registry ----------------------------------------------------
 
@@ -612,6 +634,18 @@ class DispatchService:
                 self.uow.orders.add(order, *events)
         self.uow.series.save(series)
         return len(occurrences)
+
+    def _count_ended(self) -> int:
+        ended = self.uow.orders.uncounted(now() - COUNT_AFTER, COUNTED_AT_ONCE)
+        self.uow.load({"figures": {id for order in ended for id in quality.figures_of(order)}})
+        for order in ended:
+            for id in quality.figures_of(order):
+                figures = self.uow.figures.of(id)
+                figures.tally.count(order)
+                self.uow.figures.save(figures)
+            order.uncounted_since = None
+            self.uow.orders.save(order)
+        return len(ended)
 
     def _series(self, actor: Actor, series_id: str, changes: bool = False) -> Series:
         series: Series = self.uow.series.get(series_id)

@@ -10,10 +10,11 @@ from services.dispatch.cases import TITLES as CASE_TITLES
 from services.dispatch.cases import Case
 from services.dispatch.domain import Entry, Message, Note, Order
 from services.dispatch.inbox import TITLES, Matter
-from services.dispatch.known import Team
+from services.dispatch.known import Item, Team
 from services.dispatch.matching import Candidate, Decision, RuleSet, in_words
 from services.dispatch.permissions import reads_in_clear
 from services.dispatch.photos import Photo
+from services.dispatch.quality import FACTS, Tally
 from services.dispatch.series import Occurrence, Series
 
 
@@ -204,6 +205,22 @@ def waiting_view(matter: Matter, found: Mapping[str, Any]) -> dict[str, Any]:
         "urgent": found.get("urgent", 0),
         "due_at": found.get("due_at"),
         "orders": f"/v1/orders?waiting={matter}",
+    }
+
+
+def quality_view(item: Item, tally: Tally) -> dict[str, Any]:
+    facts = {fact: tally.facts.get(fact, 0) for fact in FACTS}
+    return {
+        "service_item": item.id,
+        "service_item_name": item.name,
+        "category": item.category,
+        "placed": facts.pop("placed"),
+        "taken": facts.pop("accepted"),
+        "median_seconds_to_acceptance": tally.median_wait,
+        **facts,
+        "score": tally.score,
+        "ratings": tally.ratings,
+        "default_ratings": tally.default_ratings,
     }
 
 

@@ -106,6 +106,7 @@ MATRIX = {
     "GET /v1/sites": Row(SIGNED_IN),
     "GET /v1/sites/{code}": Row(SIGNED_IN),
     "GET /v1/sites/{code}/demand": Row("holder above admin", "resident leader member stranger"),
+    "GET /v1/sites/{code}/quality": Row("holder above admin", "resident leader member stranger"),
     "GET /v1/sites/{code}/matching-rules": Row("center admin", "above holder resident leader member stranger"),
     "POST /v1/sites/{code}/matching-rules": Row(
         "center admin", "above holder resident leader member stranger", body={"wave": {"size": 2}}
@@ -244,6 +245,7 @@ QUERIES = {
     "GET /v1/exports/{kind}": "?site={}",
 }
 """What is asked for a place."""
+FIGURES = ("GET /v1/sites/{code}/demand", "GET /v1/sites/{code}/quality")
 COMMANDS = {route.rpartition("/")[2]: row for route, row in MATRIX.items() if row.state and route.startswith("POST")}
 WITH_TEAMS = ("own village", "a neighbour's", "another county")
 CODES = {
@@ -465,7 +467,7 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
     elif "{import_id}" in route:
         for place, id in stock.imports.items():
             yield place, id, lambda _: row.body, {who: _standing_at_place(who, place) for who in everybody}
-    elif route == "GET /v1/sites/{code}/demand" or route in QUERIES:
+    elif route in FIGURES or route in QUERIES:
         for place, code in CODES.items():
             yield place, code, lambda _: row.body, {who: _standing_at_place(who, place) for who in everybody}
     elif "matching-rules" in route:

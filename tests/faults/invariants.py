@@ -7,15 +7,17 @@ right in a sum.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 from services.activities.domain import record_id
+from services.chassis.repository import from_document
 from services.dispatch.cases import LOW_RATING, LOW_SCORE
 from services.dispatch.deadlines import DEMO, REST
-from services.dispatch.domain import State
+from services.dispatch.domain import FINAL, State
+from services.dispatch.quality import Life, Tally, month_of
 from services.points.verify import verify
 from services.registry.domain import in_hundredths
 from tests.faults.fleet import Fleet
@@ -76,7 +78,7 @@ def check(evidence: Evidence) -> list[str]:
     checks = (
         every_command_is_answered, orders_are_what_was_asked, what_was_said_is_kept, cases_follow, lives_are_paths,
         events_are_the_history, deadlines_are_kept, hours_follow_orders, points_follow_hours, totals_follow,
-        the_ledger_holds, publications_are_in_order, nothing_is_on_its_way, nothing_private_is_told,
+        figures_follow, the_ledger_holds, publications_are_in_order, nothing_is_on_its_way, nothing_private_is_told,
     )  # fmt: skip
     return [f"{check.__name__}: {finding}" for check in checks for finding in check(evidence)]
 
@@ -288,6 +290,21 @@ def totals_follow(evidence: Evidence) -> Iterator[str]:
         if total["points"] != balances.get(volunteer, 0):
             _count(evidence, total["points"] - balances.get(volunteer, 0))
             yield f"{volunteer}: total of {total['points']} points, the account has {balances.get(volunteer, 0)}"
+
+
+def figures_follow(evidence: Evidence) -> Iterator[str]:
+    """Figures of service items are what the orders that are counted say."""
+    database, expected = evidence.fleet.database("dispatch"), defaultdict[str, Tally](Tally)
+    for order in database["orders"].find({"state": {"$in": list(FINAL)}, "uncounted_since": None}):
+        for site in order["path"]:
+            id = f"{site}/{month_of(order['placed_at'])}/{order['item_id']}"
+            expected[id].count(from_document(Life, order))
+    kept = {figures["_id"]: figures["tally"] for figures in database["figures"].find()}
+    for id in expected.keys() | kept.keys():
+        counted, right = kept.get(id, asdict(Tally())), asdict(expected[id])
+        if counted != right:
+            _count(evidence, counted["facts"].get("placed", 0) - right["facts"].get("placed", 0))
+            yield f"{id}: {counted}, the orders give {right}"
 
 
 def _count(evidence: Evidence, difference: int) -> None:

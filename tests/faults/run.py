@@ -191,10 +191,10 @@ class Run:
         return "close" in done
 
     def rest(self) -> None:
-        """Until nothing is on its way and every order that was left alone is unmet."""
+        """Until nothing is on its way, every order that was left alone is unmet and what has ended is counted."""
 
         def quiet() -> bool:
-            waiting = {"state": {"$in": ["placed", "offered"]}}
+            waiting = {"$or": [{"state": {"$in": ["placed", "offered"]}}, {"uncounted_since": {"$type": "date"}}]}
             return not (
                 self.fleet.database("dispatch")["orders"].count_documents(waiting)
                 or self.fleet.unsent()

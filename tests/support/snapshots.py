@@ -48,6 +48,8 @@ def contents_at_rest(system: System) -> Contents:
 def _is_busy(client: MongoClient[dict[str, Any]], channel: Any, system: System) -> bool:
     databases = [client[name] for name in client.list_database_names() if name.startswith(system.prefix)]
     unsent = {"outbox_since": {"$exists": True}}
+    if client[f"{system.prefix}dispatch"]["orders"].find_one({"uncounted_since": {"$type": "date"}}):
+        return True
     return any(d[c].find_one(unsent) for d in databases for c in d.list_collection_names()) or any(
         channel.queue_declare(subscription.queue, passive=True).message_count for subscription in subscriptions()
     )

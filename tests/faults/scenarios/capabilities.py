@@ -100,3 +100,16 @@ def dissolved_team(run: Run) -> None:
     run.expect(held == 0, f"the team gives back what it had accepted, not {held} orders kept")
     for id in placed:
         resident.insist(f"/v1/orders/{id}/cancel", {"reason": "不需要了"})
+
+
+@scenario(
+    "F59",
+    "dispatch killed between orders that have ended and the figures that they go into",
+    without="transaction",
+    recovery=KILL_RECOVERY,
+)
+def figures(run: Run) -> None:
+    """Each order is counted once, whatever dies in between; nobody commands anything until then."""
+    for hit in (1, 2):  # the orders, the figures; then both would be committed
+        run.lives(3)
+        run.crash("dispatch", "in_transaction", hit)
