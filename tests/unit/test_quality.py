@@ -40,6 +40,7 @@ from tests.builders import (
     leader_of,
     staff_of,
 )
+from tests.support.rings import use_ring
 
 YEAR = 366 * 24 * 3600
 
@@ -81,7 +82,8 @@ COUNTED = {
 
 
 @pytest.mark.parametrize("state", State)
-def test_an_order_is_counted_by_what_has_happened_to_it(state: State) -> None:
+def test_an_order_is_counted_by_what_has_happened_to_it(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_ring(monkeypatch)
     order = an_order(state)
     assert tally_of(order).facts == tally_of(stored(order)).facts == COUNTED[state]
 
