@@ -43,6 +43,13 @@ class _Items:
         documents: list[Any] = self._adapter.dump_python(items)
         return [seal(document, self._personal) for document in documents] if self._personal else documents
 
+    def dumped_over(self, documents: list[Any], items: list[Any]) -> list[Any]:
+        """What has not changed stays as it stands in ``documents``: a text is not encrypted anew for nothing."""
+        before = self.read(documents)
+        changed = [at for at, item in enumerate(items) if at >= len(before) or item != before[at]]
+        anew = dict(zip(changed, self.dumped([items[at] for at in changed]), strict=True))
+        return [anew[at] if at in anew else documents[at] for at in range(len(items))]
+
     def read(self, documents: list[Any]) -> list[Any]:
         if self._personal:
             documents = [unseal(document, self._encrypted(document)) for document in documents]
@@ -70,7 +77,7 @@ class Unread(MutableSequence[T], Generic[T]):
 
     def document(self) -> list[Any]:
         if self._read is not None:
-            return self._kind.dumped(self._read)
+            return self._kind.dumped_over(self._document, self._read)
         return [*self._document, *self._kind.dumped(self._appended)] if self._appended else self._document
 
     def insert(self, index: int, value: T) -> None:

@@ -118,13 +118,11 @@ class Work:
             return
         parts = {name: (repositories[name].collection, _by_ids(ids)) for name, ids in asked.items()}
         collection, pipeline = united(parts)
-        found = {name: set[str]() for name in asked}
         for document in self.database[collection].aggregate(pipeline, batchSize=sum(map(len, asked.values())) + 1):
-            name = document.pop(OF)
-            found[name].add(document["_id"])
-            repositories[name].take(document)
+            repositories[document.pop(OF)].take(document)
         for name, ids in asked.items():
-            self._missing.update((repositories[name].collection, id) for id in ids if id not in found[name])
+            repository = repositories[name]
+            self._missing.update((repository.collection, id) for id in repository.unasked(ids))
 
     def is_missing(self, collection: str, id: str) -> bool:
         return (collection, id) in self._missing

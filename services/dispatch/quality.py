@@ -5,12 +5,12 @@ A figure is what the timelines of orders say happened, however often: an order t
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date, datetime
 from math import log2
 
 from services.contracts.errors import invalid
 from services.contracts.wording import MONTH
-from services.contracts.zone import CHINA
+from services.contracts.zone import CHINA, midnight, read_day
 from services.dispatch.domain import Entry, Order
 
 FACTS = (
@@ -21,7 +21,6 @@ STEPS_A_DOUBLING = 8
 """Of the time until somebody takes an order: so a median is within 5 % of the true one (2 ** (1 / 16) = 1.044)."""
 LONGEST = 12
 """Months of a period."""
-FIRST_YEAR, LAST_YEAR = 1900, 2199
 
 
 @dataclass
@@ -139,7 +138,7 @@ def period(first: str | None, last: str | None, now: datetime) -> Period:
     if (end.year - begin.year) * 12 + end.month - begin.month >= LONGEST:
         raise invalid("from", f"一次最多看 {LONGEST} 个月")
     following = date(end.year + end.month // 12, end.month % 12 + 1, 1)
-    return Period(f"{begin:%Y-%m}", f"{end:%Y-%m}", _midnight(begin), _midnight(following))
+    return Period(f"{begin:%Y-%m}", f"{end:%Y-%m}", midnight(begin), midnight(following))
 
 
 def step_of(seconds: float) -> str:
@@ -153,16 +152,9 @@ def seconds_of(step: str) -> int:
 
 def _month(path: str, text: str) -> date:
     try:
-        month = date.fromisoformat(f"{text}-01")
-        if not FIRST_YEAR <= month.year <= LAST_YEAR:
-            raise ValueError
-        return month
+        return read_day(f"{text}-01")
     except ValueError:
         raise invalid(path, MONTH) from None
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), CHINA)
 
 
 def _add(counts: dict[str, int], more: dict[str, int]) -> None:

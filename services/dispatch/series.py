@@ -7,7 +7,7 @@ those of China, where no clock is ever put forward or back.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice, takewhile
@@ -22,7 +22,7 @@ from services.contracts.errors import Conflict, invalid
 from services.contracts.privacy import Secret, mask
 from services.contracts.registry import TargetGroup
 from services.contracts.series import HolidayPolicy, StartSeries
-from services.contracts.zone import CHINA
+from services.contracts.zone import CHINA, midnight
 from services.dispatch.deadlines import add_working_days, is_working_day
 from services.dispatch.domain import STATE_NAMES, Order, State, Wish
 from services.dispatch.known import Item, Place
@@ -313,14 +313,14 @@ class Series:
 
     def place_at(self, occurrence: Occurrence) -> datetime:
         """When the day begins that lies the lead time before the occurrence."""
-        return _midnight(occurrence.on - timedelta(days=self.lead_days))
+        return midnight(occurrence.on - timedelta(days=self.lead_days)).astimezone(UTC)
 
     def end_of(self, occurrence: Occurrence) -> datetime:
         return occurrence.start + timedelta(minutes=self.minutes)
 
     def order_id(self, occurrence: Occurrence) -> str:
         """The same for everybody who places it, so that it is placed once; sorts by the day when that is due."""
-        time = int(_midnight(occurrence.day - timedelta(days=self.lead_days)).timestamp() * 1000)
+        time = int(midnight(occurrence.day - timedelta(days=self.lead_days)).timestamp() * 1000)
         about = f"{self.id} {occurrence.day} {occurrence.number}".encode()
         return str(ULID.from_bytes(time.to_bytes(6, "big") + blake2b(about, digest_size=10).digest()))
 
@@ -431,7 +431,3 @@ def call_off(order: Order, actor: Actor, reason: str, now: datetime) -> list[Eve
         words = f"这一次的单已经是“{STATE_NAMES[order.state]}”，不能再改，请与站里的工作人员联系"
         raise Conflict(words, order=order.id, state=order.state, possible=order.possible)
     return order.cancel(actor, reason, now)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), CHINA).astimezone(UTC)

@@ -1,7 +1,7 @@
 """Dispatch: an order's way from the resident's wish to its close."""
 
 from base64 import b64decode
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from ulid import ULID
@@ -55,7 +55,7 @@ from services.contracts.registry import (
 )
 from services.contracts.series import EndSeries, MoveOccurrence, SkipOccurrence, StartSeries
 from services.contracts.wording import DAY
-from services.contracts.zone import CHINA
+from services.contracts.zone import CHINA, midnight, read_day
 from services.dispatch import domain, inbox, known, permissions, quality
 from services.dispatch.cases import LOW_SCORE, Case
 from services.dispatch.deadlines import table
@@ -64,7 +64,6 @@ from services.dispatch.finder import Finder, default_rules, rules_in_force
 from services.dispatch.known import Place, Team
 from services.dispatch.matching import RuleBook
 from services.dispatch.photos import Photo, PhotoStore
-from services.dispatch.quality import FIRST_YEAR, LAST_YEAR
 from services.dispatch.repository import (
     AllFigures,
     AllSeries,
@@ -371,7 +370,7 @@ class DispatchService:
     def day(self, actor: Actor, code: str, day: str | None = None) -> dict[str, Any]:
         """What takes place at a site and below it on a day in China, as far as the actor may read it."""
         place, on = self._place(code), _day(day)
-        own, begin = self._own(actor), datetime.combine(on, time(), CHINA)
+        own, begin = self._own(actor), midnight(on)
         orders = self.uow.orders.of_day(actor, own, place.id, begin, begin + timedelta(days=1), MOST_OF_A_DAY)
         return {"site": place.id, "date": on, "items": [day_view(order, actor, own) for order in orders]}
 
@@ -639,9 +638,11 @@ class DispatchService:
         ended = self.uow.orders.uncounted(now() - COUNT_AFTER, COUNTED_AT_ONCE)
         self.uow.load({"figures": {id for order in ended for id in quality.figures_of(order)}})
         for order in ended:
+            counted = quality.Tally()
+            counted.count(order)
             for id in quality.figures_of(order):
                 figures = self.uow.figures.of(id)
-                figures.tally.count(order)
+                figures.tally.add(counted)
                 self.uow.figures.save(figures)
             order.uncounted_since = None
             self.uow.orders.save(order)
@@ -775,10 +776,7 @@ def _deadlines() -> domain.Deadlines:
 def _day(text: str | None) -> date:
     """Today, if none is named."""
     try:
-        day = date.fromisoformat(text) if text else now().astimezone(CHINA).date()
-        if not FIRST_YEAR <= day.year <= LAST_YEAR:  # days at the ends of the calendar lie in no other zone
-            raise ValueError
-        return day
+        return read_day(text) if text else now().astimezone(CHINA).date()
     except ValueError:
         raise invalid("date", DAY) from None
 

@@ -106,6 +106,19 @@ def test_personal_texts_of_items_are_encrypted_each_by_itself(monkeypatch: pytes
     ]  # fmt: skip
 
 
+def test_only_what_has_changed_is_encrypted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_ring(monkeypatch)
+    kept = to_document(Box("b", [Letter("dear Wang"), Letter("dear Li")]))
+    box: Box = from_document(Box, kept)
+    assert [letter.text for letter in box.letters] == ["dear Wang", "dear Li"]
+    assert to_document(box)["letters"] == kept["letters"], "who only looks changes nothing"
+    box.letters[1].stamps = 5
+    box.letters.append(Letter("dear Zhao"))
+    first, second, third = to_document(box)["letters"]
+    assert first == kept["letters"][0] and second["stamps"] == 5
+    assert second["text"] != kept["letters"][1]["text"] and third["text"].startswith(MARK)
+
+
 def test_items_from_before_their_texts_were_encrypted_are_still_read() -> None:
     box: Box = from_document(Box, {"_id": "b", "letters": [{"text": "dear Wang", "stamps": 1}], "version": 0})
     assert [letter.text for letter in box.letters] == ["dear Wang"]
