@@ -109,6 +109,10 @@ class Repository(Generic[A]):
     indexes: ClassVar[Sequence[IndexModel]] = ()
     publishes: ClassVar[bool] = False
     """Whether its aggregates have events; the relay looks into these collections."""
+    shown: ClassVar[Document] = INTERNAL
+    """The projection of its queries. One that leaves out fields makes it a repository of partial aggregates: what it
+    does not read it does not write either.
+    """
     unknown: ClassVar[str] = ""
     """What is said of one that is not there; without it only that."""
 
@@ -122,7 +126,7 @@ class Repository(Generic[A]):
             return tracked.aggregate  # type: ignore[return-value]
         if self._work.is_missing(self.collection, id):
             return None
-        document = self._documents.find_one({"_id": id}, INTERNAL)
+        document = self._documents.find_one({"_id": id}, self.shown)
         return self.take(document) if document else None
 
     def get(self, id: str) -> A:
@@ -162,7 +166,7 @@ class Repository(Generic[A]):
         return known | {d["_id"]: from_document(self.aggregate, unseal(d, sealed)) for d in found}
 
     def select(self, query: Document, sort: list[tuple[str, int]] | None = None, limit: int = 0) -> list[A]:
-        cursor = self._documents.find(query, INTERNAL, limit=limit)
+        cursor = self._documents.find(query, self.shown, limit=limit)
         return [self.take(document) for document in (cursor.sort(sort) if sort else cursor)]
 
     def page(self, query: Document, limit: int, cursor: str | None, newest_first: bool = True) -> Page[A]:
@@ -201,9 +205,13 @@ class Repository(Generic[A]):
         if not events:
             aggregate.version += 1
 
+    def by_ids(self, ids: list[str]) -> list[Document]:
+        """The stages of an aggregation that finds these."""
+        return [{"$match": {"_id": {"$in": ids}}}, {"$project": self.shown}]
+
     def _with_ids(self, ids: list[str]) -> Cursor[Document]:
         """In one batch, of which the server would else make several."""
-        return self._documents.find({"_id": {"$in": ids}}, INTERNAL, batch_size=len(ids) + 1)
+        return self._documents.find({"_id": {"$in": ids}}, self.shown, batch_size=len(ids) + 1)
 
     def take(self, document: Document) -> A:
         """The aggregate of a document, from now on the one of this unit of work."""

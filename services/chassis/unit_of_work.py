@@ -33,7 +33,7 @@ from services.chassis.crashpoints import crashpoint
 from services.chassis.messages import dump
 from services.chassis.outbox import READ, Waiting
 from services.chassis.personal import decrypt, encrypt
-from services.chassis.repository import INTERNAL, OF, OUTBOX, OUTBOX_SINCE, Document, Repository, Tracked, united
+from services.chassis.repository import OF, OUTBOX, OUTBOX_SINCE, Document, Repository, Tracked, united
 from services.contracts.errors import IdempotencyKeyReused, ServiceError, Unavailable
 
 R = TypeVar("R")
@@ -116,7 +116,7 @@ class Work:
         asked = {name: ids for name, of in wanted.items() if (ids := repositories[name].unasked(set(of)))}
         if not asked:
             return
-        parts = {name: (repositories[name].collection, _by_ids(ids)) for name, ids in asked.items()}
+        parts = {name: (repositories[name].collection, repositories[name].by_ids(ids)) for name, ids in asked.items()}
         collection, pipeline = united(parts)
         for document in self.database[collection].aggregate(pipeline, batchSize=sum(map(len, asked.values())) + 1):
             repositories[document.pop(OF)].take(document)
@@ -264,10 +264,6 @@ class Work:
                     raise Stale from None
                 raise
             crashpoint("in_transaction")
-
-
-def _by_ids(ids: list[str]) -> list[Document]:
-    return [{"$match": {"_id": {"$in": ids}}}, {"$project": INTERNAL}]
 
 
 def _commit(session: ClientSession) -> None:

@@ -11,7 +11,6 @@ from math import log2
 from services.contracts.errors import invalid
 from services.contracts.wording import MONTH
 from services.contracts.zone import CHINA, midnight, read_day
-from services.dispatch.domain import Entry, Order
 
 FACTS = (
     "placed", "accepted", "escalated", "unmet", "completed", "closed", "cancelled", "rejected", "reopened"
@@ -24,14 +23,25 @@ LONGEST = 12
 
 
 @dataclass
+class Step:
+    """Of a timeline: what happened, and when."""
+
+    event: str
+    time: datetime
+
+
+@dataclass
 class Life:
-    """What figures need of an order that has not ended, or has just ended."""
+    """What figures need of an order. ``uncounted_since``: when it ended, until it is in them."""
 
     id: str
     item_id: str
-    timeline: list[Entry]
+    path: list[str]
+    placed_at: datetime
+    timeline: list[Step]
     score: int | None = None
     rated_by: str | None = None
+    uncounted_since: datetime | None = None
     version: int = 0
 
 
@@ -45,7 +55,7 @@ class Tally:
     default_ratings: int = 0
     waits: dict[str, int] = field(default_factory=dict)
 
-    def count(self, order: Order | Life) -> None:
+    def count(self, order: Life) -> None:
         first: dict[str, datetime] = {}
         for entry in order.timeline:
             first.setdefault(entry.event, entry.time)
@@ -110,7 +120,7 @@ class Period:
     end: datetime
 
 
-def figures_of(order: Order) -> list[str]:
+def figures_of(order: Life) -> list[str]:
     """Ids: those of every place whose staff may read the order."""
     return [f"{site}/{month_of(order.placed_at)}/{order.item_id}" for site in order.path]
 

@@ -64,10 +64,6 @@ class Orders(Repository[Order]):
     def with_wave_due(self, now: datetime, limit: int) -> list[Order]:
         return self.select({"wave_at": {"$type": "date", "$lte": now}}, [("wave_at", ASCENDING)], limit)
 
-    def uncounted(self, before: datetime, limit: int) -> list[Order]:
-        query = {"uncounted_since": {"$type": "date", "$lte": before}}
-        return self.select(query, [("uncounted_since", ASCENDING)], limit)
-
     def running(self, team: str) -> list[Order]:
         """What the team has accepted and not completed."""
         return self.select(_running([team]))
@@ -281,6 +277,27 @@ class Rules(Repository[RuleBook]):
         return self.find_or_new(county, lambda: RuleBook(county))
 
 
+FOR_FIGURES = {
+    name: 1
+    for name in (
+        "item_id", "path", "placed_at", "timeline.event", "timeline.time", "score", "rated_by", "uncounted_since",
+        "version",
+    )
+}  # fmt: skip
+
+
+class Lives(Repository[Life]):
+    """Orders, as far as figures need them; not together with the whole ones in a unit of work."""
+
+    collection = Orders.collection
+    aggregate = Life
+    shown = FOR_FIGURES
+
+    def uncounted(self, before: datetime, limit: int) -> list[Life]:
+        query = {"uncounted_since": {"$type": "date", "$lte": before}}
+        return self.select(query, [("uncounted_since", ASCENDING)], limit)
+
+
 class AllFigures(Repository[Figures]):
     collection = "figures"
     aggregate = Figures
@@ -295,12 +312,12 @@ class AllFigures(Repository[Figures]):
         orders from one to the other.
         """
         placed = {"path": site, "placed_at": {"$gte": period.begin, "$lt": period.end}}
-        shown = {"$project": {"item_id": 1, "timeline": 1, "score": 1, "rated_by": 1}}
+        shown = {"$project": FOR_FIGURES}
         months = {"site": site, "month": {"$gte": period.first, "$lte": period.last}}
         parts: dict[str, tuple[str, list[Document]]] = {
             "kept": (self.collection, [{"$match": months}]),
-            "running": (Orders.collection, [{"$match": {**placed, "state": {"$in": NOT_ENDED}}}, shown]),
-            "ended": (Orders.collection, [{"$match": {**placed, "uncounted_since": {"$type": "date"}}}, shown]),
+            "running": (Lives.collection, [{"$match": {**placed, "state": {"$in": NOT_ENDED}}}, shown]),
+            "ended": (Lives.collection, [{"$match": {**placed, "uncounted_since": {"$type": "date"}}}, shown]),
         }
         _, pipeline = united(parts)
         kept, lives = list[Figures](), list[Life]()

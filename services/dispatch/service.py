@@ -69,6 +69,7 @@ from services.dispatch.repository import (
     AllSeries,
     Cases,
     Items,
+    Lives,
     Messages,
     Notes,
     Orders,
@@ -123,7 +124,8 @@ class DispatchService:
 
     uow = UnitOfWork(
         orders=Orders, messages=Messages, notes=Notes, photos=Photos, cases=Cases, rules=Rules, series=AllSeries,
-        teams=Teams, places=Places, items=Items, residents=Residents, volunteers=Volunteers, figures=AllFigures,
+        teams=Teams, places=Places, items=Items, residents=Residents, volunteers=Volunteers, lives=Lives,
+        figures=AllFigures,
     )  # fmt: skip
 
     # -- commands -----------------------------------------------------------------------------------
@@ -635,7 +637,7 @@ class DispatchService:
         return len(occurrences)
 
     def _count_ended(self) -> int:
-        ended = self.uow.orders.uncounted(now() - COUNT_AFTER, COUNTED_AT_ONCE)
+        ended = self.uow.lives.uncounted(now() - COUNT_AFTER, COUNTED_AT_ONCE)
         self.uow.load({"figures": {id for order in ended for id in quality.figures_of(order)}})
         for order in ended:
             counted = quality.Tally()
@@ -645,7 +647,7 @@ class DispatchService:
                 figures.tally.add(counted)
                 self.uow.figures.save(figures)
             order.uncounted_since = None
-            self.uow.orders.save(order)
+            self.uow.lives.save(order)
         return len(ended)
 
     def _series(self, actor: Actor, series_id: str, changes: bool = False) -> Series:
