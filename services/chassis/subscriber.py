@@ -37,6 +37,10 @@ from services.contracts.privacy import mask
 BATCH = 100
 BATCH_SECONDS = 1.0
 """A batch of slow handlers is cut short here, and the rest comes next."""
+REST, LONGEST_REST = 4.0, 0.05
+"""Times what a batch took, and seconds at most: what comes meanwhile shares the round trips of the next. A message that
+comes alone finds nobody at rest.
+"""
 DEADLINE = 30.0
 """Seconds for one message, retries of write conflicts included."""
 COPY_PAUSE = 1.0
@@ -382,8 +386,14 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         self.acknowledge(done)
         telemetry.HANDLED.labels(self.label, "ok").inc(outcomes.count(None))
         telemetry.SECONDS.labels(self.label).observe(time.monotonic() - self.started)
-        eventlet.spawn_after(outage.PAUSE if self.outage.on or exc_info else 0, self.work)
+        eventlet.spawn_after(self.rest(failed=bool(exc_info)), self.work)
         return None, None
+
+    def rest(self, failed: bool) -> float:
+        """Seconds until the next batch; none if the next one is full already."""
+        if self.outage.on or failed:
+            return outage.PAUSE
+        return 0 if len(self.waiting) >= BATCH else min(REST * (time.monotonic() - self.started), LONGEST_REST)
 
     def acknowledge(self, done: list[Delivery]) -> None:
         """With one frame if nothing older is left: the channel is this queue's alone."""

@@ -12,7 +12,7 @@ from tests.support.processes import CONSUMES, Sample, World, eventually
 from tests.support.proxy import Proxy
 from tests.support.servers import Broker, management, virtual_host
 from tests.support.topology import QUEUE
-from tests.support.wire import channel_of
+from tests.support.wire import channel_of, metric
 
 RETRY_QUEUES = ("retry.0.2s", "retry.0.5s", "retry.1s")
 
@@ -56,11 +56,16 @@ class Pair(World):
         with channel_of(self) as channel:
             for queue in (QUEUE, QUEUE + DEAD_SUFFIX, *RETRY_QUEUES):
                 channel.queue_purge(queue)
+        eventually(lambda: self.in_hand() == 0, what="nothing is in hand")
         eventually(lambda: self.unsent() == 0, what="the outbox is empty")
         for name in ("things", "idempotency"):
             self.database("alpha")[name].delete_many({})
         for name in ("counters", "attempts", "parking", "healed", "inbox"):
             self.database("beta")[name].delete_many({})
+
+    def in_hand(self) -> float:
+        """Of the subscriber: what it has taken from its queues and not begun with."""
+        return metric(self.ports["beta"], "sidan_in_hand")
 
     def management(self) -> httpx.Client:
         return management(self.broker)

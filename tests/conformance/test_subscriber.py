@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.messages import PREFIX
+from services.chassis.messages import PREFIX, Envelope
 from services.chassis.parking import PARKING
 from services.chassis.subscriber import MAX_BODY
 from services.chassis.topology import DEAD_SUFFIX, dead_lettered, retry_queue
@@ -35,11 +35,11 @@ def seen(world: World, thing: str) -> list[dict[str, Any]]:
     return list(world.database("beta")["attempts"].find({"thing_id": thing}).sort("at"))
 
 
-def settled(world: World, *things: str) -> None:
-    """Each has had its one effect, and nothing is left in the queue."""
-    eventually(lambda: set(things) <= set(world.applied()), what=f"{things} handled")
-    eventually(lambda: world.depth() == 0)
-    assert sorted(world.applied()) == sorted(things)
+def settled(pair: Pair, *things: str) -> None:
+    """Each has had its one effect, and nothing is left in the queue or in hand."""
+    eventually(lambda: set(things) <= set(pair.applied()), what=f"{things} handled")
+    eventually(lambda: pair.depth() == 0 and pair.in_hand() == 0)
+    assert sorted(pair.applied()) == sorted(things)
 
 
 # -- attempts -----------------------------------------------------------------------------------------
@@ -129,6 +129,21 @@ def test_a_link_cut_between_the_copy_and_the_acknowledgement_means_a_duplicate_a
     settled(pair, "cut")
     eventually(lambda: not list(pair.database("beta")[PARKING].find()))
     assert pair.depth(QUEUE + DEAD_SUFFIX) == 0
+
+
+def test_messages_that_come_one_after_the_other_share_batches(pair: Pair) -> None:
+    def batches() -> float:
+        return metric(pair.ports["beta"], "sidan_handler_seconds_count")
+
+    def flow() -> Iterator[Envelope]:
+        for n in range(60):
+            time.sleep(0.006)
+            yield envelope(f"flow-{n}", f"flow-{n}")
+
+    before = batches()
+    publish_events(pair, flow())
+    settled(pair, *(f"flow-{n}" for n in range(60)))
+    assert batches() - before <= 60 / 2
 
 
 # -- links --------------------------------------------------------------------------------------------
@@ -298,5 +313,5 @@ def test_a_message_that_ends_its_processes_is_set_aside_by_the_broker_and_can_be
     assert letter.reason == "broker: delivery_limit" and letter.message_id == "deadly" and world.applied() == []
     world.start("beta").wait_started()
     assert sidan.json("dead", "retry", "--all") == {"retried": 1, "followed": 0}
-    settled(world, "deadly")
+    eventually(lambda: world.applied() == ["deadly"] and world.depth() == 0)
     assert world.depth(QUEUE + DEAD_SUFFIX) == 0

@@ -36,10 +36,10 @@ def request(world: World, method: str, **kwargs: Any) -> None:
 
 def publish_events(world: World, events: Iterable[Envelope], queue: str = QUEUE) -> None:
     """In this order, as the relay would."""
-    _publish(world, [amqp.Message(e.data, application_headers=e.headers(), message_id=e.id) for e in events], queue)
+    _publish(world, (amqp.Message(e.data, application_headers=e.headers(), message_id=e.id) for e in events), queue)
 
 
-def _publish(world: World, messages: list[amqp.Message], key: str, exchange: str = "") -> None:
+def _publish(world: World, messages: Iterable[amqp.Message], key: str, exchange: str = "") -> None:
     with channel_of(world) as channel:
         channel.confirm_select()
         for message in messages:  # without a confirm a closing channel may take some with it
