@@ -50,7 +50,7 @@ def main() -> int:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", type=names, default=ALL, help=f"comma-separated, of {','.join(ALL)}")
-    parser.add_argument("--seconds", type=float, help="of each round of lives (60; quick: 15)")
+    parser.add_argument("--seconds", type=float, help="of each side in a round of lives (60; quick: 15)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each side; medians count")
     parser.add_argument("--quick", action="store_true", help="small counts, to see that it runs")
     parser.add_argument("--json", type=Path, help="write here, and nothing under bench/results")
