@@ -25,9 +25,16 @@ TEXT = """Look at everything and list what is wrong, worst first, each with what
 It changes nothing. What is down is the first finding, and the rest is looked at all the same. With the management
 API (the local runtime's, or SIDAN_MANAGEMENT_URL) it sees more of the broker."""
 UNSENT = timedelta(seconds=30)
-LATE = timedelta(seconds=15)
-SERIES_LATE = timedelta(minutes=10)
-"""All series of a place become due at midnight, and are worked off."""
+TIMERS = (
+    ("deadlines", "orders", "due_at", timedelta(seconds=15),
+     "orders are due for more than 15 s and were not moved", "`lease` and `timer`"),
+    # All series of a place become due at midnight, and are worked off.
+    ("series", "series", "next_at", timedelta(minutes=10),
+     "series should have placed an order more than 10 min ago", "`timer` and `series not placed`"),
+    ("figures", "orders", "uncounted_since", timedelta(minutes=10),
+     "orders ended more than 10 min ago and are in no quality figures", "`lease` and `timer`"),
+)  # fmt: skip
+"""What the timers of dispatch move: where, the field that tells since when, and how late they may be."""
 CLOCK = 1.0  # seconds
 ANSWER = 2.0  # seconds
 AWAY = (amqp.exceptions.AMQPError, OperationalError, OSError, PyMongoError)
@@ -100,16 +107,10 @@ def _state(system: System) -> Iterator[Finding]:
             what = f"{row['_id']} by {row['by']} since {row['at']:%Y-%m-%d %H:%M} UTC: {row['reason']}"
             yield warning("paused", what, f"`sidan queues resume {row['_id']}` when the reason is gone")
     if "dispatch" in system.services:
-        due = {"due_at": {"$type": "date", "$lte": now - LATE}}
-        if late := system.database("dispatch")["orders"].count_documents(due):
-            what = f"{late} orders are due for more than {LATE.total_seconds():g} s and were not moved"
-            yield error("deadlines", what, "start service dispatch, and look at its log for `lease` and `timer`")
-        behind = {"next_at": {"$type": "date", "$lte": now - SERIES_LATE}}
-        if late := system.database("dispatch")["series"].count_documents(behind):
-            what = f"{late} series should have placed an order more than {SERIES_LATE.total_seconds() / 60:g} min ago"
-            yield error(
-                "series", what, "start service dispatch, and look at its log for `timer` and `series not placed`"
-            )
+        dispatch = system.database("dispatch")
+        for about, kept_in, moment, patience, what, remedy in TIMERS:
+            if late := dispatch[kept_in].count_documents({moment: {"$type": "date", "$lte": now - patience}}):
+                yield error(about, f"{late} {what}", f"start service dispatch, and look at its log for {remedy}")
     yield from demo_accounts(system)
 
 

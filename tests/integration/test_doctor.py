@@ -303,10 +303,12 @@ def test_a_process_whose_clock_is_off_is_named(planting: Planting) -> None:
     assert "beta-1 is -61.5 s from the database's clock" in found
 
 
-def test_late_orders_and_demo_accounts_are_named(world: World) -> None:
+def test_what_timers_have_not_moved_and_demo_accounts_are_named(world: World) -> None:
     """By the real command line, of a system that has never run."""
     world.database("dispatch")["orders"].insert_one({"_id": "o", "due_at": now() - timedelta(minutes=1)})
     world.database("dispatch")["series"].insert_one({"_id": "s", "next_at": now() - timedelta(minutes=11)})
+    ended = {"_id": "e", "uncounted_since": now() - timedelta(minutes=11)}
+    world.database("dispatch")["orders"].insert_many([ended, {"_id": "r", "uncounted_since": now()}])
     account = {"_id": "a", "kind": "person", "username": "admin", "password_hash": hashed("demo")}
     world.database("registry")["accounts"].insert_many([account, {**account, "_id": "b", "username": "station2"}])
     environment = Command(world).environment
@@ -317,10 +319,9 @@ def test_late_orders_and_demo_accounts_are_named(world: World) -> None:
         )  # fmt: skip
         found = json.loads(done.stdout)
         assert [f["what"] for f in found if f["about"] == "secrets"] == known
-    assert [f["what"] for f in found if f["about"] == "deadlines"] == [
-        "1 orders are due for more than 15 s and were not moved"
-    ]
-    assert [f["what"] for f in found if f["about"] == "series"] == [
-        "1 series should have placed an order more than 10 min ago"
+    assert [f["what"] for f in found if f["about"] in ("deadlines", "series", "figures")] == [
+        "1 orders are due for more than 15 s and were not moved",
+        "1 series should have placed an order more than 10 min ago",
+        "1 orders ended more than 10 min ago and are in no quality figures",
     ]
     assert any("there is no queue evt-dispatch-order.closed--activities" in f["what"] for f in found)
