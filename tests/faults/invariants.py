@@ -76,9 +76,10 @@ class Evidence:
 def check(evidence: Evidence) -> list[str]:
     """A line for each finding; none means that everything holds."""
     checks = (
-        every_command_is_answered, orders_are_what_was_asked, what_was_said_is_kept, cases_follow, lives_are_paths,
-        events_are_the_history, deadlines_are_kept, hours_follow_orders, points_follow_hours, totals_follow,
-        figures_follow, the_ledger_holds, publications_are_in_order, nothing_is_on_its_way, nothing_private_is_told,
+        every_command_is_answered, orders_are_what_was_asked, what_was_said_is_kept, photos_are_kept, cases_follow,
+        lives_are_paths, events_are_the_history, deadlines_are_kept, hours_follow_orders, points_follow_hours,
+        totals_follow, figures_follow, the_ledger_holds, publications_are_in_order, nothing_is_on_its_way,
+        nothing_private_is_told,
     )  # fmt: skip
     return [f"{check.__name__}: {finding}" for check in checks for finding in check(evidence)]
 
@@ -125,6 +126,22 @@ def what_was_said_is_kept(evidence: Evidence) -> Iterator[str]:
         told = sum(entry["event"] == "messaged" for entry in order["timeline"])
         if kept[id] != told:
             yield f"order {id}: {kept[id]} messages, and {told} in its history"
+
+
+def photos_are_kept(evidence: Evidence) -> Iterator[str]:
+    """Those that were answered, each once, in the order and in the store."""
+    orders, kept, answered = _orders(evidence), defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    photos = evidence.fleet.database("dispatch")["photos"]
+    for photo in photos.find({"order_id": {"$in": list(orders)}}, {"order_id": 1}):
+        kept[photo["order_id"]].append(photo["_id"])
+    for intent in evidence.intents:
+        if intent.step == "photos" and intent.state == DONE:
+            answered[intent.order_id].append(intent.answer["id"])
+    for id, order in orders.items():
+        named, stored, said = sorted(order["photos"]), sorted(kept[id]), sorted(answered[id])
+        if not named == stored == said:
+            _count(evidence, len(stored) - len(said))
+            yield f"order {id} names the photos {named}, kept are {stored}, answered were {said}"
 
 
 def cases_follow(evidence: Evidence) -> Iterator[str]:

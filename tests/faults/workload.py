@@ -20,9 +20,11 @@ import httpx
 from bench.city import Village
 from services.activities.domain import record_id
 from tests.faults.oracle import DONE, OPEN, REFUSED, Oracle
+from tests.support.pictures import a_photo
 from tests.support.system import System, record
 
 WISH = {"service_item": "home-haircut", "description": "请上门理发", "target_group": "elderly"}
+PHOTO = a_photo()
 SEGMENT = timedelta(minutes=3)
 """The shortest time that is worth a point."""
 UNTIL_THE_VISIT = timedelta(seconds=1.5)
@@ -224,6 +226,14 @@ class Life:
         self.must("accept", self.team.leader, team=self.team.id)
         self.serve()
 
+    def photographed(self) -> None:
+        """By the resident before, and by the team when it is there."""
+        self.place()
+        self.photograph(self.village.resident)
+        self.must("accept", self.team.leader, team=self.team.id)
+        self.photograph(self.team.leader)
+        self.serve()
+
     def missed(self) -> None:
         """The first team does not come at the agreed time, the other one does."""
         self.place()
@@ -321,6 +331,12 @@ class Life:
             raise Over
         return answer
 
+    def photograph(self, who: str) -> None:
+        self.pause(THINKING)
+        status, _ = self.send("photos", who, f"/v1/orders/{self.order}/photos", {"bytes": len(PHOTO)}, PHOTO)
+        if status >= 300:
+            raise Over
+
     def tell(self, step: str, who: str, **body: Any) -> tuple[int, dict[str, Any]]:
         return self.send(step, who, f"/v1/orders/{self.order}/{step}", body)
 
@@ -337,17 +353,22 @@ class Life:
             time.sleep(self.rng.uniform(*PAUSES))
         return 0, {}
 
-    def send(self, step: str, who: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """The definite answer; raise ``GivenUp`` when there is none in time."""
+    def send(
+        self, step: str, who: str, path: str, body: dict[str, Any], picture: bytes | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """The definite answer; raise ``GivenUp`` when there is none in time. A picture is sent in place of the body."""
         oracle, key = self.load.oracle, f"{self.name}-{step}-{self.rng.getrandbits(48):x}"
         oracle.intend(key, self.load.scenario, self.name, who, step, path, body)
         headers = {**self.load.system.person(who).headers, "Idempotency-Key": key}
+        sent: dict[str, Any] = {"json": body, "headers": headers}
+        if picture:
+            sent = {"content": picture, "headers": headers | {"Content-Type": "image/jpeg"}}
         begun, tally = time.monotonic(), self.load.tally
         while time.monotonic() < begun + PATIENCE:
             oracle.attempted(key)
             tally.attempts += 1
             try:
-                response = self.http.request("POST", path, json=body, headers=headers)
+                response = self.http.request("POST", path, **sent)
                 if response.status_code not in UNKNOWN:
                     return self._settle(key, step, response, begun)
                 problem = response.text[:300]
@@ -370,7 +391,8 @@ class Life:
 
 
 PLANS: dict[str, tuple[int, Callable[[Life], None]]] = {
-    "straight": (36, Life.straight),
+    "straight": (32, Life.straight),
+    "photographed": (4, Life.photographed),
     "asked": (6, Life.asked),
     "contested": (10, Life.contested),
     "declined": (8, Life.declined),
