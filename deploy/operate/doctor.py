@@ -25,14 +25,15 @@ TEXT = """Look at everything and list what is wrong, worst first, each with what
 It changes nothing. What is down is the first finding, and the rest is looked at all the same. With the management
 API (the local runtime's, or SIDAN_MANAGEMENT_URL) it sees more of the broker."""
 UNSENT = timedelta(seconds=30)
+LATE, BEHIND = timedelta(seconds=15), timedelta(minutes=10)
 TIMERS = (
-    ("deadlines", "orders", "due_at", timedelta(seconds=15),
-     "orders are due for more than 15 s and were not moved", "`lease` and `timer`"),
+    ("deadlines", "orders", "due_at", LATE,
+     f"orders are due for more than {LATE.seconds} s and were not moved", "`lease` and `timer`"),
     # All series of a place become due at midnight, and are worked off.
-    ("series", "series", "next_at", timedelta(minutes=10),
-     "series should have placed an order more than 10 min ago", "`timer` and `series not placed`"),
-    ("figures", "orders", "uncounted_since", timedelta(minutes=10),
-     "orders ended more than 10 min ago and are in no quality figures", "`lease` and `timer`"),
+    ("series", "series", "next_at", BEHIND,
+     f"series should have placed an order more than {BEHIND.seconds // 60} min ago", "`timer` and `series not placed`"),
+    ("figures", "orders", "uncounted_since", BEHIND,
+     f"orders ended more than {BEHIND.seconds // 60} min ago and are in no quality figures", "`lease` and `timer`"),
 )  # fmt: skip
 """What the timers of dispatch move: where, the field that tells since when, and how late they may be."""
 CLOCK = 1.0  # seconds

@@ -385,15 +385,16 @@ class Subscriber(Entrypoint):  # type: ignore[misc]
         self.waiting.extendleft(replace(again, event=None) for again in reversed(batch[len(done) :]))
         self.acknowledge(done)
         telemetry.HANDLED.labels(self.label, "ok").inc(outcomes.count(None))
-        telemetry.SECONDS.labels(self.label).observe(time.monotonic() - self.started)
-        eventlet.spawn_after(self.rest(failed=bool(exc_info)), self.work)
+        took = time.monotonic() - self.started
+        telemetry.SECONDS.labels(self.label).observe(took)
+        eventlet.spawn_after(self.rest(took, failed=bool(exc_info)), self.work)
         return None, None
 
-    def rest(self, failed: bool) -> float:
-        """Seconds until the next batch; none if the next one is full already."""
+    def rest(self, took: float, failed: bool) -> float:
+        """Seconds until the next batch, after one that took so many; none if the next one is full already."""
         if self.outage.on or failed:
             return outage.PAUSE
-        return 0 if len(self.waiting) >= BATCH else min(REST * (time.monotonic() - self.started), LONGEST_REST)
+        return 0 if len(self.waiting) >= BATCH else min(REST * took, LONGEST_REST)
 
     def acknowledge(self, done: list[Delivery]) -> None:
         """With one frame if nothing older is left: the channel is this queue's alone."""

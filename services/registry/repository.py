@@ -7,7 +7,6 @@ from typing import TypeVar
 from pymongo import ASCENDING, IndexModel
 
 from services.chassis.repository import (
-    INTERNAL,
     PAGE_LIMIT,
     Aggregate,
     Page,
@@ -275,7 +274,7 @@ class Batches(Repository[Batch]):
     def following(self, import_id: str, row: int, only_wrong: bool) -> Iterator[Batch]:
         """All that begin after a row, in the order of the rows."""
         query = _after(import_id, row) | ({"is_wrong": True} if only_wrong else {})
-        for document in self._documents.find(query, INTERNAL, sort=[BY_ID], batch_size=BATCHES_AT_ONCE):
+        for document in self._documents.find(query, self.shown, sort=[BY_ID], batch_size=BATCHES_AT_ONCE):
             yield self.take(document)
 
 

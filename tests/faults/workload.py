@@ -229,9 +229,9 @@ class Life:
     def photographed(self) -> None:
         """By the resident before, and by the team when it is there."""
         self.place()
-        self.photograph(self.village.resident)
+        self.must("photos", self.village.resident, PHOTO)
         self.must("accept", self.team.leader, team=self.team.id)
-        self.photograph(self.team.leader)
+        self.must("photos", self.team.leader, PHOTO)
         self.serve()
 
     def missed(self) -> None:
@@ -324,21 +324,15 @@ class Life:
         except GivenUp:
             return  # it stands in the oracle
 
-    def must(self, step: str, who: str, **body: Any) -> dict[str, Any]:
+    def must(self, step: str, who: str, picture: bytes | None = None, **body: Any) -> dict[str, Any]:
         self.pause(THINKING)
-        status, answer = self.tell(step, who, **body)
+        status, answer = self.tell(step, who, picture, **body)
         if status >= 300:
             raise Over
         return answer
 
-    def photograph(self, who: str) -> None:
-        self.pause(THINKING)
-        status, _ = self.send("photos", who, f"/v1/orders/{self.order}/photos", {"bytes": len(PHOTO)}, PHOTO)
-        if status >= 300:
-            raise Over
-
-    def tell(self, step: str, who: str, **body: Any) -> tuple[int, dict[str, Any]]:
-        return self.send(step, who, f"/v1/orders/{self.order}/{step}", body)
+    def tell(self, step: str, who: str, picture: bytes | None = None, **body: Any) -> tuple[int, dict[str, Any]]:
+        return self.send(step, who, f"/v1/orders/{self.order}/{step}", body, picture)
 
     def read(self) -> tuple[int, dict[str, Any]]:
         headers = self.load.system.person(self.village.resident).headers

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from services.chassis.repository import from_document, to_document
+from services.chassis.repository import Tracked, from_document, to_document
 from services.contracts.actor import SYSTEM
 from services.contracts.errors import Forbidden, Invalid
 from services.contracts.wording import MONTH
@@ -16,6 +16,7 @@ from services.dispatch import permissions
 from services.dispatch.domain import FINAL, Order, State
 from services.dispatch.quality import FACTS, Figures, Life, Tally, by_item, figures_of, month_of, period, seconds_of
 from services.dispatch.quality import step_of as step
+from services.dispatch.repository import FOR_FIGURES
 from services.dispatch.views import quality_view
 from tests.builders import (
     ADMIN,
@@ -137,6 +138,16 @@ def test_only_what_has_ended_waits_to_be_counted(state: State) -> None:
     assert an_order(state).uncounted_since == (MORNING if state in FINAL else None)
 
 
+def test_counting_an_order_writes_nothing_else_of_it() -> None:
+    """Least of all its timeline, of which only a part was read."""
+    document = to_document(an_order(State.CLOSED))
+    read = {name: document[name] for name in ("_id", *FOR_FIGURES) if name in document}
+    read["timeline"] = [{"event": entry["event"], "time": entry["time"]} for entry in document["timeline"]]
+    life = from_document(Life, read)
+    life.uncounted_since = None
+    assert Tracked(life, read).changes() == {"uncounted_since": None}
+
+
 # -- the median ---------------------------------------------------------------------------------------
 
 
@@ -188,7 +199,7 @@ def test_an_order_is_counted_at_every_place_that_it_belongs_to_by_its_chinese_mo
 
 def test_figures_are_kept_as_they_are() -> None:
     figures = Figures.none_yet(figures_of(stored(an_order()))[0])
-    figures.tally.count(an_order(State.CLOSED))
+    figures.tally.count(stored(an_order(State.CLOSED)))
     assert from_document(Figures, to_document(figures)) == figures
 
 
