@@ -3,14 +3,18 @@
 import os
 import signal
 
-_name, _, _hit = os.environ.get("SIDAN_CRASH_AT", "").partition(":")
+_where, _, _hit = os.environ.get("SIDAN_CRASH_AT", "").partition(":")
+_name, _, _of = _where.partition("@")
 _left = int(_hit or 1)
 
 
-def crashpoint(name: str) -> None:
-    """``SIDAN_CRASH_AT=after_commit:3`` ends the process by SIGKILL at the third hit."""
+def crashpoint(name: str, of: str = "") -> None:
+    """``SIDAN_CRASH_AT=after_commit:3`` ends the process by SIGKILL at the third hit.
+
+    ``in_transaction@orders:3`` counts the hits of ``orders`` only.
+    """
     global _left
-    if name != _name:
+    if name != _name or _of not in ("", of):
         return
     _left -= 1
     if _left == 0:

@@ -263,7 +263,7 @@ class Work:
                 if all(e["code"] == DUPLICATE_KEY for e in error.details["writeErrors"]):
                     raise Stale from None
                 raise
-            crashpoint("in_transaction")
+            crashpoint("in_transaction", collection)
 
 
 def _commit(session: ClientSession) -> None:

@@ -1,9 +1,7 @@
 """The steps of an order's life, taken by the people of the demo."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from csv import DictWriter
-from io import StringIO
 from itertools import count
 from typing import Any
 
@@ -40,8 +38,6 @@ EVERYBODY = {"approve": [{"name": "everybody", "title": "符合条件的队伍"}
 """Rules under which every fitting team is asked."""
 STAGES = ("offered", "accepted", "in_service", "completed", "rated", "closed")
 POINTS_AN_HOUR = 10
-VOLUNTEER_ROW = {"姓名": "冯春来", "身份证号": "110105194912310020", "手机号": "13912345678", "同意书版本": "1"}
-"""Of a file that is brought in; its id number is none, so that nobody has it."""
 _serials = count(2)
 
 
@@ -49,27 +45,6 @@ def newcomer(**changes: Any) -> dict[str, Any]:
     """What somebody registers with whom no other test knows."""
     number = f"13082419400501{next(_serials):03}"
     return {"name": "周满仓", "id_number": number + check_character(number), "phone": "13912345678", **changes}
-
-
-def a_csv(rows: Sequence[Mapping[str, str]], encoding: str = "utf-8-sig") -> bytes:
-    """With the columns that any of the rows has."""
-    text = StringIO(newline="")
-    writer = DictWriter(text, list(dict.fromkeys(heading for row in rows for heading in row)), restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode(encoding)
-
-
-def begin_import(
-    person: Person, rows: Sequence[Mapping[str, str]], kind: str = "volunteers", key: str | None = None
-) -> dict[str, Any]:
-    """What there is to see of it before it is carried out."""
-    path = f"/v1/imports?kind={kind}&file=名单.csv"
-    response = person.request("POST", path, key, content=a_csv(rows))
-    assert response.status_code == 201, response.text
-    begun: dict[str, Any] = response.json()
-    assert response.headers["location"] == f"/v1/imports/{begun['id']}"
-    return begun
 
 
 class Steps:

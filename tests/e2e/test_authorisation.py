@@ -25,15 +25,14 @@ from tests.e2e.steps import (
     TEAMS,
     TOWNSHIP,
     VILLAGE,
-    VOLUNTEER_ROW,
     WISH,
     Steps,
-    begin_import,
     newcomer,
     send_photo,
 )
 from tests.support.pictures import a_photo
 from tests.support.processes import eventually
+from tests.support.rows import VOLUNTEER_ROW, begin_import
 from tests.support.snapshots import unchanged
 from tests.support.system import Events, Person, System, record
 

@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Iterator
 from datetime import date, timedelta
-from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -14,23 +13,12 @@ from python_calamine import load_workbook
 from xlsxwriter import Workbook
 
 from services.registry.identity import check_character
-from tests.e2e.steps import VOLUNTEER_ROW, a_csv, begin_import
 from tests.support.processes import eventually
+from tests.support.rows import a_csv, a_number, a_row, begin_import
 from tests.support.system import Events, Person, System
 
 STATION, TOWNSHIP_ABOVE = "130824100203", "130824100"
 MANY = 1000
-_days = count()
-
-
-def a_number() -> str:
-    """Of somebody whom nobody knows yet."""
-    number = f"130824{date(1950, 1, 1) + timedelta(next(_days)):%Y%m%d}777"
-    return number + check_character(number)
-
-
-def a_row(**changed: str) -> dict[str, str]:
-    return {**VOLUNTEER_ROW, "身份证号": a_number(), **changed}
 
 
 @pytest.fixture

@@ -18,11 +18,12 @@ from deploy.topology import subscriptions
 from services.chassis.topology import DEAD_SUFFIX
 from tests.e2e import test_authorisation, test_operation
 from tests.e2e.records import SAMPLES, Keeper, sample_of
-from tests.e2e.steps import TEAMS, VILLAGE, WISH, Steps, a_csv, send_photo
+from tests.e2e.steps import TEAMS, VILLAGE, WISH, Steps, send_photo
 from tests.faults.log import EventLog
 from tests.support.pictures import CANARY as PLACE
 from tests.support.pictures import a_photo
 from tests.support.processes import eventually
+from tests.support.rows import a_csv
 from tests.support.system import System
 
 CANARIES = {

@@ -8,12 +8,17 @@ from typing import Any
 
 from bench import city
 from deploy.reference.rpc import Call, RpcClient
-from tests.faults.fleet import ACTOR, ANSWER, VILLAGES
+from tests.faults.fleet import ACTOR, ANSWER, TWICE, VILLAGES
 from tests.faults.run import Run, scenario
 from tests.faults.scenarios.crashes import KILL_RECOVERY
-from tests.faults.workload import WISH
+from tests.faults.scenarios.races import at_once
+from tests.faults.workload import WISH, Client
+from tests.support.processes import eventually
+from tests.support.rows import a_row, begin_import
 
 OCCURRENCES = 6
+ROWS = 500
+HOURS, AT_ONCE = range(8, 18), 20
 RESIDENT = "resident"
 """Of the demo: the lives' people order only what the load has them order."""
 
@@ -28,11 +33,11 @@ def meanwhile(run: Run, move: Callable[[], Any], what: str) -> Any:
     return done[0] if done else None
 
 
-def crash_during(run: Run, process: str, point: str, hit: int, move: Callable[[], Any], what: str) -> Any:
+def crash_during(run: Run, process: str, point: str, move: Callable[[], Any], what: str) -> Any:
     """``move`` makes the process reach the line at which it dies."""
     with run.trouble():
         before = run.fleet.restarts[process]
-        run.fleet.restart_with(process, SIDAN_CRASH_AT=f"{point}:{hit}")
+        run.fleet.restart_with(process, SIDAN_CRASH_AT=point)
         done = meanwhile(run, move, what)
         run.fleet.until(lambda: run.fleet.restarts[process] > before, 30, f"{process} to die at {point}")
     return done
@@ -47,12 +52,10 @@ def crash_during(run: Run, process: str, point: str, hit: int, move: Callable[[]
 def series(run: Run) -> None:
     """Each occurrence that is due becomes one order, whatever dies in between."""
     resident, database = run.fleet.person(RESIDENT), run.fleet.database("dispatch")
-    for hit in (3, 4):  # the first two are the start of the series, with its answer
+    for point in ("in_transaction@series:2", "in_transaction@orders:1"):  # the first of a series is its start
         start = run.fleet.midnight() + timedelta(days=1, hours=9)
         wish = {**WISH, "rule": f"FREQ=DAILY;COUNT={OCCURRENCES}", "start": start.isoformat(), "lead_days": 10}
-        begun = crash_during(
-            run, "dispatch", "in_transaction", hit, lambda w=wish: resident.insist("/v1/series", w), "a series begins"
-        )
+        begun = crash_during(run, "dispatch", point, lambda w=wish: resident.insist("/v1/series", w), "a series begins")
         id = begun["id"]
 
         def placed(id: str = id) -> int:
@@ -92,7 +95,7 @@ def dissolved_team(run: Run) -> None:
     for id in placed:
         leader.insist(f"/v1/orders/{id}/accept", {"team": team.id})
     crash_during(
-        run, "registry", "after_commit", 1,
+        run, "registry", "after_commit:1",
         lambda: staff.insist(f"/v1/teams/{team.id}/dissolve", {"reason": "队员都搬走了"}), "the team is dissolved",
     )  # fmt: skip
     fleet.until(lambda: not teams.find_one({"_id": team.id})["active"], 30, "dispatch to learn of it")
@@ -113,3 +116,76 @@ def figures(run: Run) -> None:
     for hit in (1, 2):  # the orders, the figures; then both would be committed
         run.lives(3)
         run.crash("dispatch", "in_transaction", hit)
+
+
+@scenario(
+    "F60",
+    "registry killed in the middle of an import, and in the middle of its undo",
+    without="transaction",
+    recovery=KILL_RECOVERY,
+)
+def brought_in(run: Run) -> None:
+    """Each row becomes one volunteer, and is taken back once."""
+    staff, registry = run.fleet.person(run.workload.villages[0].staff), run.fleet.database("registry")
+    begun = begin_import(staff, [a_row(姓名="测试员", 手机号="19900001234") for _ in range(ROWS)])
+    path, mine = f"/v1/imports/{begun['id']}", {"$regex": f"^{begun['id']}-"}
+
+    def carried(command: str, state: str) -> dict[str, Any]:
+        staff.insist(f"{path}/{command}")
+
+        def reached() -> dict[str, Any] | None:
+            now: dict[str, Any] = staff.read_when_up(path)
+            return now if now["state"] == state else None
+
+        found: dict[str, Any] = eventually(reached, 60, f"the import is {state}")
+        return found
+
+    for command, counted, state in (("execute", "created", "done"), ("undo", "undone", "undone")):
+        done = crash_during(
+            run, "registry", "in_transaction@volunteers:2", lambda c=command, s=state: carried(c, s), f"{command} ends"
+        )
+        told = {name: (done or {}).get(name) for name in (counted, "failed", "kept")}
+        run.expect(told == {counted: ROWS, "failed": 0, "kept": 0}, f"every row by the {command}: {told}")
+        found = registry["volunteers"].count_documents({"_id": mine, "erased": state == "undone"})
+        run.expect(found == ROWS, f"{ROWS} volunteers after the {command}, not {found}")
+    consents = registry["volunteer_log"].count_documents({"volunteer_id": mine, "what": "consent"})
+    run.expect(consents == ROWS, f"a consent of each of {ROWS}, not {consents}")
+
+
+@scenario("F61", "twenty people book one room for the same hour", layout=TWICE, without="compare-and-set")
+def one_room(run: Run) -> None:
+    """One of them gets it, the others are told."""
+    village = run.workload.villages[0]
+    staff = run.fleet.person(village.staff)
+    room = {
+        "site": village.site, "name": "议事厅", "type": "meeting_hall", "capacity": 40,
+        "opens": "08:00", "closes": "20:00",
+    }  # fmt: skip
+    venue = staff.insist("/v1/venues", room)["id"]
+
+    def book(hour: int, number: int) -> int:
+        times = {"from": f"2026-10-05T{hour:02}:00:00+08:00", "to": f"2026-10-05T{hour + 1:02}:00:00+08:00"}
+        wish = {"venue": venue, "purpose": "书画班", "contact": "测试员", **times}
+        headers = {**staff.headers, "Idempotency-Key": f"{venue}-{hour}-{number}"}
+        with Client(run.fleet.gateways) as http:
+            return http.request("POST", "/v1/bookings", json=wish, headers=headers).status_code
+
+    for hour in HOURS:
+        answers = Counter(at_once([lambda h=hour, n=n: book(h, n) for n in range(AT_ONCE)]))
+        run.result.faults += 1
+        run.expect(answers == {201: 1, 409: AT_ONCE - 1}, f"one booking of {AT_ONCE} at {hour}, answers {answers}")
+    made = len(staff.read(f"/v1/bookings?site={village.site}&venue={venue}&limit=200")["items"])
+    run.expect(made == len(HOURS), f"a booking for each of {len(HOURS)} hours, not {made}")
+
+
+@scenario(
+    "F62",
+    "dispatch killed between a photo and the order that names it",
+    without="transaction",
+    recovery=KILL_RECOVERY,
+)
+def photographed(run: Run) -> None:
+    """Each that was answered is kept, whatever dies in between."""
+    with run.load(plans=("photographed",)):
+        for hit in (2, 5):
+            run.crash("dispatch", "in_transaction@photos", hit)
