@@ -9,6 +9,7 @@ import json
 import os
 import random
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -30,6 +31,7 @@ RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")  # Debian's wrappers in /usr/sbin i
 NOT_INITIALIZED = 94  # MongoDB's code of a replica set without a configuration
 POLL = 0.05  # seconds
 BOOT_WAIT = 6.0  # seconds
+TOOLS = "# For the broker's own tools: (. <this file> && rabbitmqctl cluster_status)\n"
 NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
 
@@ -205,12 +207,17 @@ class RabbitMQ:
         (self.data_dir / "rabbitmq.conf").write_text(conf)
         (self.data_dir / "enabled_plugins").write_text("[rabbitmq_management].\n")
         write_private(self.data_dir / ".erlang.cookie", values["cookie"], mode=0o400)
+        exports = [f"export {name}={shlex.quote(value)}\n" for name, value in self._own_env().items()]
+        tools = f"export PATH={shlex.quote(str(Path(self._server).parent))}:$PATH\n"
+        (self.data_dir / "env").write_text("".join([TOOLS, *exports, tools]))
 
     def _env(self) -> dict[str, str]:
-        home = str(self.data_dir)
         foreign = ("RABBITMQ_", "ERL_")
-        env = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-        return env | {
+        return {key: value for key, value in os.environ.items() if not key.startswith(foreign)} | self._own_env()
+
+    def _own_env(self) -> dict[str, str]:
+        home = str(self.data_dir)
+        return {
             "HOME": home,
             "RUNNING_UNDER_SYSTEMD": "true",  # the start script execs beam, no shell in between
             "ERL_EPMD_ADDRESS": "127.0.0.1",

@@ -9,6 +9,7 @@ import amqp
 from kombu.exceptions import OperationalError
 from pymongo.errors import PyMongoError
 
+from deploy.local.environment import data_dir
 from deploy.operate.broker import in_the_broker
 from deploy.operate.commands import DONE, FOUND, answer, command
 from deploy.operate.database import in_the_database
@@ -122,7 +123,8 @@ def _processes() -> Iterator[Finding]:
         try:
             page = opener.open(url, timeout=ANSWER).read().decode()
         except OSError as away:
-            yield error("processes", f"{name} does not answer: {away}", f"look at its log, var/log/{name}.log")
+            log = data_dir() / "log" / f"{name}.log"
+            yield error("processes", f"{name} does not answer: {away}", f"look at its log, {log}")
             continue
         off = next(
             (float(li.split()[1]) for li in page.splitlines() if li.startswith("sidan_clock_offset_seconds ")), 0
