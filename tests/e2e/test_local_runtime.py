@@ -236,6 +236,7 @@ def test_two_systems_run_side_by_side_on_loopback_only(start: Start) -> None:
     for name in ("rabbitmq-1", "epmd-1", "mongod-1"):
         addresses = listening(first.pid(name))
         assert addresses and set(addresses) <= set(LOOPBACK), name
+    assert len({node_of(system) for system in systems}) == 2, "the broker's tools find the node of each"
     first.stop()
     assert second.process.poll() is None and second.pid("rabbitmq-1") in second.left()
 
@@ -250,6 +251,11 @@ def test_servers_move_to_other_ports_when_theirs_are_taken(start: Start) -> None
     with occupied(ports[0]), occupied(ports[1]):
         again = start("one", {}).ready()
         assert read(again.endpoint("amqp"), again.endpoint("mongo")) == ["kept"]
+
+
+def node_of(system: System) -> str:
+    command = f". {system.data_dir}/rabbitmq/env && rabbitmqctl --quiet eval 'node().'"
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
 
 
 def occupied(port: int) -> socket.socket:
