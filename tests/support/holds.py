@@ -20,8 +20,8 @@ def install() -> None:
     """In a process; before what asks for crash points is imported."""
     folder, kill = Path(os.environ[HOLDS]), crashpoints.crashpoint
 
-    def crashpoint(name: str) -> None:
-        kill(name)
+    def crashpoint(name: str, of: str = "") -> None:
+        kill(name, of)
         hold = folder / name
         if not hold.exists():
             return
