@@ -197,7 +197,7 @@ def lives_are_paths(evidence: Evidence) -> Iterator[str]:
     for id, order in _orders(evidence).items():
         facts = [entry["event"] for entry in order["timeline"] if entry["event"] not in ASIDE]
         for before, after in pairwise(["", *facts]):
-            if after not in FOLLOWS[before] and not (before == "offered" and after == "offered"):
+            if after not in FOLLOWS.get(before, set()) and not (before == "offered" and after == "offered"):
                 yield f"order {id}: {after} after {before or 'nothing'}"
         upwards = [entry["tier"] for entry in order["timeline"] if entry["event"] == "escalated"]
         if len(upwards) != len(set(upwards)):
