@@ -12,6 +12,7 @@ from tests.faults.run import Run, quantile, scenario
 LEASE_OVER = 5.0  # seconds: a relay or a timer that dies is replaced within
 STILL = 20.0  # seconds, ten times the lease
 KILLING = 300.0  # seconds
+LIVES = 10.0  # a second
 LONGEST_WAIT = 10.0  # seconds
 
 
@@ -19,12 +20,14 @@ LONGEST_WAIT = 10.0  # seconds
 def random_kills(run: Run) -> None:
     """Every accepted command is done, and nobody who repeats theirs waits for long."""
     rng = random.Random(run.result.seed)
-    with run.load(workers=12, rate=10.0) as load, run.trouble(faults=0):
-        end = time.monotonic() + (KILLING if not run.without else KILLING / 10)
+    lasts = KILLING if not run.without else KILLING / 10
+    with run.load(workers=24, rate=LIVES) as load, run.trouble(faults=0):
+        end = time.monotonic() + lasts
         while time.monotonic() < end:
             run.fleet.pause(rng.uniform(3, 7))
             run.fleet.processes[rng.choice(sorted(run.fleet.processes))].kill()
             run.result.faults += 1
+        run.note(**{"lives/s": round(load.tally.lives / lasts, 1)})
     p99 = quantile(load.tally.seconds, 0.99)
     run.expect(p99 < LONGEST_WAIT, f"99 of a hundred commands done in {LONGEST_WAIT:g} s, it took {p99:.1f}")
 
