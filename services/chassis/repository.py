@@ -157,12 +157,15 @@ class Repository(Generic[A]):
         work, name = self._work, self.collection
         return [id for id in ids if work.tracked(name, id) is None and not work.is_missing(name, id)]
 
-    def read_many(self, ids: Iterable[str]) -> dict[str, A]:
-        """As ``find_many``, and cheaper: for what is only looked at. A change of these could not be saved."""
+    def read_many(self, ids: Iterable[str], where: Document | None = None) -> dict[str, A]:
+        """As ``find_many``, and cheaper: for what is only looked at. A change of these could not be saved.
+
+        ``where`` leaves out those that it does not hold for, unless they are known already.
+        """
         wanted = set(ids)
         known: dict[str, Any] = {id: t.aggregate for id in wanted if (t := self._work.tracked(self.collection, id))}
         missing, sealed = list(wanted - known.keys()), personal_fields(self.aggregate)
-        found = self._with_ids(missing) if missing else ()
+        found = self._with_ids(missing, where) if missing else ()
         return known | {d["_id"]: from_document(self.aggregate, unseal(d, sealed)) for d in found}
 
     def select(self, query: Document, sort: list[tuple[str, int]] | None = None, limit: int = 0) -> list[A]:
@@ -209,9 +212,9 @@ class Repository(Generic[A]):
         """The stages of an aggregation that finds these."""
         return [{"$match": {"_id": {"$in": ids}}}, {"$project": self.shown}]
 
-    def _with_ids(self, ids: list[str]) -> Cursor[Document]:
+    def _with_ids(self, ids: list[str], where: Document | None = None) -> Cursor[Document]:
         """In one batch, of which the server would else make several."""
-        return self._documents.find({"_id": {"$in": ids}}, self.shown, batch_size=len(ids) + 1)
+        return self._documents.find({"_id": {"$in": ids}, **(where or {})}, self.shown, batch_size=len(ids) + 1)
 
     def take(self, document: Document) -> A:
         """The aggregate of a document, from now on the one of this unit of work."""

@@ -1,7 +1,7 @@
 """Finds whom an order could be offered to: loads for ``matching.py`` what it judges by, no more than it needs."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -30,13 +30,17 @@ EXPERIENCE = timedelta(days=365)
 WORKING_WEEK = 5  # days
 
 
+Known = dict[str, Volunteer | None]
+
+
 class Finder:
     """A ``Matcher`` over the repositories of a unit of work."""
 
     def __init__(self, uow: Any, now: datetime) -> None:
         self._uow, self._now = uow, now
         self._teams: dict[str, list[Team]] = {}
-        self._volunteers: dict[str, Volunteer | None] = {}
+        self._volunteers: Known = {}
+        self._hindered: Known = {}
         self._rules: dict[str, RuleSet] = {}
 
     def only(self, team: Team) -> "Finder":
@@ -53,7 +57,8 @@ class Finder:
         teams = self._load(need.sites)
         rules = self._rules_of(need.county)
         history = self._history(need, teams, rules)
-        return match(need, teams, self._members(teams), history, self._distances(need), rules, is_holiday(need))
+        known = self._restricted(teams) if need.suits_anybody else self._members(teams)
+        return match(need, teams, known, history, self._distances(need), rules, is_holiday(need))
 
     def persons(self, need: Need, team: Team) -> Persons:
         return against_members(need, team, self._members([team]))
@@ -71,10 +76,14 @@ class Finder:
 
     def _members(self, teams: Iterable[Team]) -> dict[str, Volunteer]:
         """Those that are known; who is not is asked for once."""
-        wanted = {member for team in teams for member in team.member_ids}
-        if missing := wanted - self._volunteers.keys():
-            self._volunteers |= dict.fromkeys(missing) | self._uow.volunteers.read_many(missing)
-        return {id: known for id in wanted if (known := self._volunteers[id]) is not None}
+        return _read(_people(teams), self._volunteers, self._uow.volunteers.read_many)
+
+    def _restricted(self, teams: Iterable[Team]) -> dict[str, Volunteer]:
+        """No more of the members than an order depends on that suits anybody: most of them are nothing to it."""
+        wanted = _people(teams)
+        if wanted <= self._volunteers.keys():
+            return self._members(teams)
+        return _read(wanted, self._hindered, self._uow.volunteers.restricted)
 
     def _rules_of(self, county: str) -> RuleSet:
         if county not in self._rules:
@@ -100,6 +109,19 @@ class Finder:
         places = self._uow.places.find_many({need.site, *others})
         here = places[need.site].path if need.site in places else []
         return {site: distance(here, places[site].path if site in places else []) for site in others}
+
+
+def _people(teams: Iterable[Team]) -> set[str]:
+    return {member for team in teams for member in team.member_ids}
+
+
+def _read(
+    ids: set[str], known: Known, read: Callable[[Iterable[str]], Mapping[str, Volunteer]]
+) -> dict[str, Volunteer]:
+    """Those that are there; of which nothing was known yet are read at once."""
+    if missing := ids - known.keys():
+        known |= dict.fromkeys(missing) | dict(read(missing))
+    return {id: found for id in ids if (found := known[id]) is not None}
 
 
 def is_holiday(need: Need) -> bool:

@@ -170,6 +170,11 @@ class Need:
         """Whether the law asks something of each person who goes."""
         return self.is_risky or bool(self.qualifications)
 
+    @property
+    def suits_anybody(self) -> bool:
+        """Whether nothing is asked of a person but to be there."""
+        return not (self.skills or self.is_demanding)
+
     def slot(self, is_holiday: bool) -> str | None:
         """Of the 24 that the preferred time falls into."""
         if self.start is None:

@@ -267,6 +267,12 @@ class Volunteers(Repository[Volunteer]):
     collection = "volunteers"
     aggregate = Volunteer
 
+    def restricted(self, ids: Iterable[str]) -> dict[str, Volunteer]:
+        """To be looked at: whom something of their own may keep from going, whatever an order asks."""
+        return self.read_many(
+            ids, {"$or": [{"suspended": True}, {"absences": {"$ne": []}}, {"availability": {"$ne": []}}]}
+        )
+
 
 class Rules(Repository[RuleBook]):
     collection = "rules"
