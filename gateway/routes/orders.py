@@ -20,6 +20,8 @@ from services.contracts.dispatch import (
     CompleteOrder,
     DeclineOrder,
     EscalateOrder,
+    JoinOrder,
+    LeaveOrder,
     OfferOrder,
     PlaceOrder,
     RateOrder,
@@ -62,6 +64,20 @@ async def orders(
 async def advance_orders(command: AdvanceOrders, call: Caller) -> Response:
     """Offer, escalate or close up to 100 at once; the answer says of each whether it was done, or why not."""
     return await call.command("dispatch.advance_orders", command)
+
+
+@router.get("/similar")
+async def similar_orders(
+    call: Caller, service_item: Annotated[str, Query(max_length=100)], site: Text = None
+) -> Response:
+    """What neighbours have ordered within 7 days and still wait for: who needs the same may join instead."""
+    return await call.query("dispatch.similar_orders", service_item=service_item, site=site)
+
+
+@router.get("/joined")
+async def joined_orders(call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
+    """Orders of neighbours that the caller has joined, newest first."""
+    return await call.query("dispatch.joined_orders", limit=limit, cursor=cursor)
 
 
 @router.get("/{order_id}")
@@ -164,6 +180,18 @@ async def appoint(order_id: OrderId, command: AppointVisit, call: Caller) -> Res
 async def no_show(order_id: OrderId, command: ReportNoShow, call: Caller) -> Response:
     """The team did not come at the agreed time: the order goes back with its deadline, and it is counted."""
     return await call.command("dispatch.report_no_show", command, order_id=order_id)
+
+
+@router.post("/{order_id}/join")
+async def join(order_id: OrderId, command: JoinOrder, call: Caller) -> Response:
+    """A neighbour needs the same (我也需要) and is counted, once; staff say for whom."""
+    return await call.command("dispatch.join_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/leave")
+async def leave(order_id: OrderId, command: LeaveOrder, call: Caller) -> Response:
+    """A neighbour needs it no longer."""
+    return await call.command("dispatch.leave_order", command, order_id=order_id)
 
 
 @router.post("/{order_id}/note")

@@ -165,6 +165,22 @@ class OrderPhotographed(DispatchEvent):
     by: str
 
 
+class OrderJoined(DispatchEvent):
+    """A neighbour needs the same; ``needed_by`` counts the resident of the order too."""
+
+    fact: ClassVar[str] = "order.joined"
+
+    needed_by: int
+
+
+class OrderLeft(DispatchEvent):
+    """A neighbour needs it no longer."""
+
+    fact: ClassVar[str] = "order.left"
+
+    needed_by: int
+
+
 class OrderStarted(DispatchEvent):
     fact: ClassVar[str] = "order.started"
 
@@ -295,6 +311,16 @@ class ReportNoShow(Command):
     """The team did not come at the agreed time."""
 
     reason: Reason
+
+
+class JoinOrder(Command):
+    """A neighbour needs the same (我也需要); staff say for whom."""
+
+    on_behalf_of: Identifier | None = None
+
+
+class LeaveOrder(JoinOrder):
+    """A neighbour needs it no longer."""
 
 
 Pixels = Annotated[int, Field(ge=1, le=1600, strict=True)]

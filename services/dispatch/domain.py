@@ -28,6 +28,7 @@ SHORTEST_SEGMENT = timedelta(minutes=1)  # domain, section 6
 CLOCK_TOLERANCE = timedelta(minutes=1)
 FURTHEST_VISIT = timedelta(days=366)
 MOST_PHOTOS = 12
+MOST_JOINED = 200
 NEEDS_REPLY = "等待居民回复"
 TEAM_GONE = "队伍已停止活动，自动退单"
 NO_SUCH_ITEM = "本村（社区）没有这项服务，可以点的服务见 GET /v1/service-items"
@@ -68,6 +69,8 @@ TRANSITIONS: dict[str, tuple[State, ...]] = {
     "appoint": (*OPEN, State.ACCEPTED),
     "no-show": (State.ACCEPTED,),
     "photos": (*OPEN, State.ACCEPTED, State.IN_SERVICE, State.COMPLETED),
+    "join": (*OPEN, State.ACCEPTED),
+    "leave": (*OPEN, State.ACCEPTED),
 }
 STATE_NAMES = {
     State.PLACED: "已点单", State.OFFERED: "已派单", State.ACCEPTED: "已接单", State.IN_SERVICE: "服务中",
@@ -281,6 +284,8 @@ class Order:
     summary: Secret | None = None
     evidence: list[str] = field(default_factory=list)
     photos: list[str] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
+    """Neighbours who need the same."""
     score: int | None = None
     comment: Secret | None = None
     rated_by: str | None = None
@@ -321,6 +326,11 @@ class Order:
             day=(self.preferred_from or now).astimezone(CHINA).date(), start=self.preferred_from, end=self.preferred_to,
             declined={o.team for o in self.offers if o.state is OfferState.DECLINED}, asked=asked,
         )  # fmt: skip
+
+    @property
+    def needed_by(self) -> int:
+        """How many people need it."""
+        return 1 + len(self.joined)
 
     @property
     def possible(self) -> list[str]:
@@ -519,6 +529,26 @@ class Order:
         self.photos.append(photo_id)
         self._note("photographed", actor.id, now)
         return [facts.OrderPhotographed(**self._where(), photo_id=photo_id, by=side)]
+
+    def join(self, actor: Actor, resident: str, now: datetime) -> list[Event]:
+        """A neighbour needs the same: each counts once."""
+        self._check("join")
+        if resident in (self.resident_id, *self.joined):
+            return []
+        if len(self.joined) >= MOST_JOINED:
+            raise Conflict(f"一个单最多 {MOST_JOINED} 位居民一起，请另外点单", **self._situation())
+        self.joined.append(resident)
+        self._note("joined", actor.id, now)
+        return [facts.OrderJoined(**self._where(), needed_by=self.needed_by)]
+
+    def leave(self, actor: Actor, resident: str, now: datetime) -> list[Event]:
+        """A neighbour needs it no longer."""
+        self._check("leave")
+        if resident not in self.joined:
+            return []
+        self.joined.remove(resident)
+        self._note("left", actor.id, now)
+        return [facts.OrderLeft(**self._where(), needed_by=self.needed_by)]
 
     def move_when_due(self, matcher: Matcher, deadlines: Deadlines, now: datetime) -> list[Event]:
         """What the clock does: nothing before ``due_at``, one step after it."""

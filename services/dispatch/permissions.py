@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from services.contracts.actor import Actor, Role
-from services.contracts.errors import Forbidden, NotFound
+from services.contracts.errors import Forbidden, NotFound, invalid
 from services.dispatch.domain import UNKNOWN, Order, Side
 from services.dispatch.known import Place, Resident, Team
 from services.dispatch.series import UNKNOWN as UNKNOWN_SERIES
@@ -78,6 +78,31 @@ def photographer(actor: Actor, order: Order, teams: Iterable[Team]) -> Side:
     if actor.volunteer in order.volunteers and any(team.id == order.accepted_by for team in own):
         return Side.TEAM
     return side_of(actor, order, own, heard=False)
+
+
+def neighbour(
+    actor: Actor, order: Order, teams: Iterable[Team], beneficiary: Resident | None, on_behalf_of: str | None
+) -> str:
+    """The resident who joins an order, or leaves it: one of its place; staff say for whom.
+
+    Raise as ``permit`` does, and ``Invalid`` to staff who name nobody of the place.
+    """
+    if actor.has(Role.RESIDENT) and actor.site == order.site and on_behalf_of in (None, actor.id):
+        return actor.id
+    if not may_read(actor, order, teams):
+        raise NotFound(UNKNOWN)
+    if not is_staff_above(actor, order.path):
+        raise Forbidden("只有本村（社区）的居民和工作人员可以这样操作")
+    if on_behalf_of is None or beneficiary is None or beneficiary.site != order.site:
+        raise invalid("on_behalf_of", "请填写本村（社区）一位居民的编号")
+    return on_behalf_of
+
+
+def check_looking(actor: Actor, place: Place) -> None:
+    """Who may look at what neighbours need: residents at home, staff of the place and above; raise ``Forbidden``."""
+    at_home = actor.has(Role.RESIDENT) and actor.site == place.id
+    if not (at_home or actor.is_admin or is_staff_above(actor, place.path)):
+        raise Forbidden("只能看自己村（社区）的相近点单")
 
 
 def check_photos(actor: Actor, order: Order, teams: Iterable[Team]) -> None:

@@ -11,7 +11,7 @@ from services.chassis.repository import INTERNAL, OF, Document, Page, Repository
 from services.contracts.actor import Actor, Role
 from services.dispatch.cases import UNKNOWN as UNKNOWN_CASE
 from services.dispatch.cases import Case
-from services.dispatch.domain import FINAL, UNKNOWN, Message, Note, Order, State
+from services.dispatch.domain import FINAL, TRANSITIONS, UNKNOWN, Message, Note, Order, State
 from services.dispatch.inbox import ASKING, IN_A_POOL, OF_A_TEAM, Query, claimable
 from services.dispatch.known import Item, Place, Resident, Team, Volunteer
 from services.dispatch.matching import RuleBook, Task
@@ -24,6 +24,10 @@ NEWEST = ("_id", DESCENDING)
 RUNNING = list(OF_A_TEAM.values())
 NOT_ENDED = [state for state in State if state not in FINAL]
 MOST_SIMILAR = 5
+MOST_NEAR = 20
+
+
+HAS_JOINED = {"joined.0": {"$exists": True}}
 
 
 class Orders(Repository[Order]):
@@ -41,6 +45,7 @@ class Orders(Repository[Order]):
         IndexModel([("wave_at", ASCENDING)], partialFilterExpression={"wave_at": {"$type": "date"}}),
         IndexModel([("uncounted_since", ASCENDING)], partialFilterExpression={"uncounted_since": {"$type": "date"}}),
         IndexModel([("pool_at", ASCENDING), NEWEST], partialFilterExpression=IN_A_POOL),
+        IndexModel([("joined", ASCENDING), NEWEST], partialFilterExpression=HAS_JOINED),
         # What nobody has to do anything with any more is in none of these two.
         IndexModel(
             [("holder.id", ASCENDING), ("state", ASCENDING), NEWEST],
@@ -98,6 +103,17 @@ class Orders(Repository[Order]):
         }  # fmt: skip
         return [found["_id"] for found in self._documents.find(query, {"_id": 1}, sort=[NEWEST], limit=MOST_SIMILAR)]
 
+    def near(self, site: str, item: str, since: datetime) -> list[Order]:
+        """What people of a place wait for, newest first."""
+        query = {
+            "path": site, "state": {"$in": list(TRANSITIONS["join"])}, "site": site, "item_id": item,
+            "_id": {"$gte": str(ULID.from_datetime(since))},
+        }  # fmt: skip
+        return self.select(query, [NEWEST], MOST_NEAR)
+
+    def joined_by(self, resident: str, limit: int, cursor: str | None) -> Page[Order]:
+        return self.page({"joined": resident, **HAS_JOINED}, limit, cursor)
+
     def waiting(self, matters: Mapping[str, Query]) -> dict[str, Document]:
         """How many orders each of the queries finds, how many of them are urgent, and the first deadline."""
         count = {"$group": {
@@ -110,10 +126,11 @@ class Orders(Repository[Order]):
         return {found.pop(OF): found for found in self._documents.aggregate(pipeline)}
 
     def demand(self, site: str) -> list[dict[str, Any]]:
-        """How many orders are unmet, by place and category, at the site and below it."""
-        groups = {"_id": {"site": "$site", "category": "$category"}, "count": {"$sum": 1}}
+        """How many orders are unmet, and of how many people, by place and category, at the site and below it."""
+        people = {"$sum": {"$add": [1, {"$size": {"$ifNull": ["$joined", []]}}]}}
+        groups = {"_id": {"site": "$site", "category": "$category"}, "count": {"$sum": 1}, "people": people}
         found = self._documents.aggregate([{"$match": {"path": site, "state": "unmet"}}, {"$group": groups}])
-        rows = [{**group["_id"], "count": group["count"]} for group in found]
+        rows = [{**group.pop("_id"), **group} for group in found]
         return sorted(rows, key=lambda row: (-row["count"], row["site"], row["category"]))
 
     def visible(

@@ -28,6 +28,8 @@ from services.contracts.dispatch import (
     CompleteOrder,
     DeclineOrder,
     EscalateOrder,
+    JoinOrder,
+    LeaveOrder,
     OfferOrder,
     PlaceOrder,
     PublishRules,
@@ -86,6 +88,7 @@ from services.dispatch.views import (
     day_view,
     decision_view,
     message_view,
+    neighbour_view,
     note_view,
     order_view,
     photo_view,
@@ -110,7 +113,7 @@ COUNT_DEADLINE = 5.0
 """Seconds for as many ended orders that go into the figures."""
 COUNT_AFTER = timedelta(seconds=2)
 """As a rule the relay is done with an order by then, and does not come in between."""
-SIMILAR_WITHIN = timedelta(days=1)
+SIMILAR_WITHIN, NEAR_WITHIN = timedelta(days=1), timedelta(days=7)
 PARENTS = (9, 6, 4)
 """Digits of the codes of a township, a county and a city."""
 MOST_OF_A_DAY = 1000
@@ -298,6 +301,20 @@ class DispatchService:
         self.uow.orders.save(order, *order.photograph(actor, side, photo.id, photo.at))
         return photo_view(photo)
 
+    @command(JoinOrder)
+    def join_order(self, actor: Actor, order_id: str, command: JoinOrder) -> dict[str, Any]:
+        order, resident = self._neighbour(actor, order_id, command)
+        if events := order.join(actor, resident, now()):
+            self.uow.orders.save(order, *events)
+        return neighbour_view(order, actor)
+
+    @command(LeaveOrder)
+    def leave_order(self, actor: Actor, order_id: str, command: LeaveOrder) -> dict[str, Any]:
+        order, resident = self._neighbour(actor, order_id, command)
+        if events := order.leave(actor, resident, now()):
+            self.uow.orders.save(order, *events)
+        return neighbour_view(order, actor)
+
     @command(Complain)
     def complain(self, actor: Actor, order_id: str, command: Complain) -> dict[str, Any]:
         order, _ = self._permitted("complain", actor, order_id)
@@ -375,6 +392,20 @@ class DispatchService:
         own, begin = self._own(actor), midnight(on)
         orders = self.uow.orders.of_day(actor, own, place.id, begin, begin + timedelta(days=1), MOST_OF_A_DAY)
         return {"site": place.id, "date": on, "items": [day_view(order, actor, own) for order in orders]}
+
+    @query
+    def similar_orders(self, actor: Actor, service_item: str, site: str | None = None) -> dict[str, Any]:
+        """What neighbours wait for of late, so that who needs the same can join."""
+        place = self._place(site or actor.site)
+        permissions.check_looking(actor, place)
+        found = self.uow.orders.near(place.id, service_item, now() - NEAR_WITHIN)
+        return {"items": [neighbour_view(order, actor) for order in found], "next": None}
+
+    @query
+    def joined_orders(self, actor: Actor, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
+        """Newest first."""
+        page = self.uow.orders.joined_by(actor.id, limit, cursor)
+        return {"items": [neighbour_view(order, actor) for order in page.items], "next": page.next}
 
     @query
     def order(self, actor: Actor, order_id: str) -> dict[str, Any]:
@@ -756,6 +787,11 @@ class DispatchService:
         order, own = self.uow.orders.get(order_id), self._own(actor)
         permissions.permit(command, actor, order, own)
         return order, own
+
+    def _neighbour(self, actor: Actor, order_id: str, command: JoinOrder) -> tuple[Order, str]:
+        order, named = self.uow.orders.get(order_id), command.on_behalf_of
+        beneficiary = self.uow.residents.find(named) if named else None
+        return order, permissions.neighbour(actor, order, self._own(actor), beneficiary, named)
 
     def _own(self, actor: Actor) -> list[Team]:
         """The actor's teams, with the actor as leader of those whose leader is away and has named them."""

@@ -6,16 +6,19 @@ from typing import Any
 
 from services.contracts.actor import Actor
 from services.contracts.privacy import mask, mask_name
+from services.contracts.zone import CHINA
 from services.dispatch.cases import TITLES as CASE_TITLES
 from services.dispatch.cases import Case
 from services.dispatch.domain import Entry, Message, Note, Order
 from services.dispatch.inbox import TITLES, Matter
 from services.dispatch.known import Item, Team
 from services.dispatch.matching import Candidate, Decision, RuleSet, in_words
-from services.dispatch.permissions import reads_in_clear
+from services.dispatch.permissions import is_requester, is_staff_above, reads_in_clear
 from services.dispatch.photos import Photo
 from services.dispatch.quality import FACTS, Tally
 from services.dispatch.series import Occurrence, Series
+
+OF_NEIGHBOURS = ("joined", "left")
 
 
 def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[str, Any]:
@@ -47,6 +50,8 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "preferred": _preferred(order),
         "appointed_by": order.appointed_by,
         "similar": order.similar if clear else [],
+        "needed_by": order.needed_by,
+        "joined": order.joined if actor.is_admin or is_staff_above(actor, order.path) else [],
         "placed_at": order.placed_at,
         "volunteers": order.volunteers,
         "records": [{"volunteer": s.volunteer_id, "from": s.start, "to": s.end} for s in order.segments],
@@ -58,6 +63,20 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "pool": bool(order.pool_at),
         "next_offer_at": order.wave_at,
         "needs": {"skills": order.skills, "qualifications": order.qualifications, "risk": order.risk},
+    }
+
+
+def neighbour_view(order: Order, actor: Actor) -> dict[str, Any]:
+    """What neighbours see of each other's orders: what is needed and how far it is, of whom nothing."""
+    return {
+        "id": order.id,
+        "service_item": order.item_id,
+        "service_item_name": order.item_name,
+        "state": order.state,
+        "placed_on": order.placed_at.astimezone(CHINA).date(),
+        "needed_by": order.needed_by,
+        "own": is_requester(actor, order),
+        "joined": actor.id in order.joined,
     }
 
 
@@ -193,7 +212,9 @@ def waiting_cases_view(count: int) -> dict[str, Any]:
 
 
 def timeline_view(entry: Entry) -> dict[str, Any]:
-    return {"time": entry.time, "event": entry.event, "actor": entry.actor, "tier": entry.tier, "note": entry.note}
+    """Who of the neighbours needs the same is nobody's business but staff's, who read it in the order."""
+    actor = None if entry.event in OF_NEIGHBOURS else entry.actor
+    return {"time": entry.time, "event": entry.event, "actor": actor, "tier": entry.tier, "note": entry.note}
 
 
 def waiting_view(matter: Matter, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tests.contract.schemas import SAMPLES
 EVENTS, COMMANDS, GOLDEN = schemas.events(), schemas.commands(), schemas.golden()
 FACTS = {
     "order": "placed offered accepted declined withdrawn escalated started completed rated closed cancelled rejected "
-    "reopened unmet alerted messaged appointed missed photographed",
+    "reopened unmet alerted messaged appointed missed photographed joined left",
     "case": "opened settled",
     "hours": "recorded effective reversed",
     "points": "deposited reversed",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.contracts.zone import CHINA
 from tests.e2e.steps import EVERYBODY, TEAMS, TOWNSHIP, Steps
 from tests.support.processes import eventually
 from tests.support.system import Events, System
@@ -188,3 +189,55 @@ def test_the_same_wish_within_a_day_is_pointed_out_and_not_merged(steps: Steps, 
     assert first["id"] not in third["similar"] and second["id"] in third["similar"]
     other = steps.place("resident-village", service_item="sewing")
     assert other["similar"] == []
+
+
+# -- neighbours who need the same --------------------------------------------------------------------------
+
+
+def _similar(system: System, who: str, order: dict[str, Any], query: str = "") -> dict[str, Any] | None:
+    found = system.person(who).read(f"/v1/orders/similar?service_item=home-haircut{query}")["items"]
+    return next((one for one in found if one["id"] == order["id"]), None)
+
+
+def test_a_neighbour_needs_the_same_and_is_counted_once(steps: Steps, system: System) -> None:
+    order = steps.place()
+    join, leave = (f"/v1/orders/{order['id']}/{command}" for command in ("join", "leave"))
+    seen = _similar(system, "resident2", order)
+    assert seen == {
+        "id": order["id"], "service_item": "home-haircut", "service_item_name": "上门理发", "state": "offered",
+        "placed_on": str(system.now().astimezone(CHINA).date()), "needed_by": 1, "own": False, "joined": False,
+    }  # fmt: skip
+    assert (_similar(system, "resident", order) or {})["own"]
+    neighbour = system.person("resident2")
+    with Events(system.amqp_uri) as events:
+        for _ in range(2):
+            assert neighbour.do(join) == {**seen, "needed_by": 2, "joined": True}
+        assert system.person("resident").do(join)["needed_by"] == 2, "who has placed it counts already"
+        (mine,) = [one for one in neighbour.read("/v1/orders/joined")["items"] if one["id"] == order["id"]]
+        assert mine["joined"] and neighbour.get(f"/v1/orders/{order['id']}").status_code == 404
+        told = {who: steps.order(order, who) for who in ("resident", "leader1", "station")}
+        assert {who: (o["needed_by"], o["joined"]) for who, o in told.items()} == {
+            "resident": (2, []), "leader1": (2, []), "station": (2, ["resident2"]),
+        }  # fmt: skip
+        entry = system.person("resident").read(f"/v1/orders/{order['id']}/timeline?limit=200")["items"][-1]
+        assert (entry["event"], entry["actor"]) == ("joined", None)
+        neighbour.do(leave), neighbour.do(leave)
+        assert steps.order(order)["needed_by"] == 1
+        eventually(lambda: events.of(order["id"])[-1:] == ["order.left"], what="it is told")
+        assert events.of(order["id"]).count("order.joined") == 1 and "resident2" not in events.text()
+    steps.take("resident", order, "cancel", reason="不需要了")
+    assert (neighbour.post(join).status_code, _similar(system, "resident2", order)) == (409, None)
+
+
+def test_staff_joins_for_a_resident_who_calls_and_unmet_demand_counts_people(steps: Steps, system: System) -> None:
+    order, station = steps.place("resident-village"), system.person("station-village")
+    join = f"/v1/orders/{order['id']}/join"
+    before = station.read("/v1/sites/130802103201/demand")
+    for nobody in ({}, {"on_behalf_of": "resident2"}, {"on_behalf_of": "nobody"}):
+        refused = station.post(join, nobody)
+        assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, "on_behalf_of")
+    assert station.do(join, {"on_behalf_of": "resident-village"})["needed_by"] == 1
+    for tier in ("station-village", "institute", "center"):
+        steps.take(tier, order, "escalate", reason="没有队伍")
+    after = station.read("/v1/sites/130802103201/demand")
+    assert after["total"] - before["total"] == 1 and sum(row["people"] for row in after["items"]) >= after["total"]

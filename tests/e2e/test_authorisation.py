@@ -138,6 +138,14 @@ MATRIX = {
     "POST /v1/orders/batch": Row(SIGNED_IN, body={"step": "close", "orders": ["01"]}),  # each: test_after_service
     "POST /v1/orders/{order_id}/appoint": Row("requester holder leader", ORDER, "accepted", VISIT),
     "POST /v1/orders/{order_id}/no-show": Row("requester holder", ORDER, "accepted", REASON),
+    "GET /v1/orders/similar": Row("resident holder above admin", "leader member stranger"),
+    "GET /v1/orders/joined": Row(SIGNED_IN),
+    "POST /v1/orders/{order_id}/join": Row(
+        "requester neighbour holder above", "leader member admin", "offered", {"on_behalf_of": ...}
+    ),
+    "POST /v1/orders/{order_id}/leave": Row(
+        "requester neighbour holder above", "leader member admin", "offered", {"on_behalf_of": ...}
+    ),
     "POST /v1/orders/{order_id}/note": Row("holder above", ORDER, "accepted", {"text": "老人耳背，请大声些"}),
     "GET /v1/orders/{order_id}/notes": Row("holder above admin", ORDER, "accepted"),
     "POST /v1/orders/{order_id}/photos": Row("requester holder leader", f"{ORDER} mate", "accepted"),
@@ -242,6 +250,7 @@ QUERIES = {
     "POST /v1/imports": "?kind=volunteers&site={}",
     "GET /v1/imports/template": "?kind=volunteers&site={}",
     "GET /v1/exports/{kind}": "?site={}",
+    "GET /v1/orders/similar": "?service_item=home-haircut&site={}",
 }
 """What is asked for a place."""
 FIGURES = ("GET /v1/sites/{code}/demand", "GET /v1/sites/{code}/quality")
@@ -332,6 +341,12 @@ def standing_of(username: str, place: str, order: dict[str, Any]) -> str:
     return "member" if lost else found
 
 
+def _standing_to_need(username: str, place: str, order: dict[str, Any]) -> str:
+    """Other residents of the place are ``neighbours``."""
+    found, village = standing_of(username, place, order), "own village" if place == "a neighbour's" else place
+    return "neighbour" if found == "stranger" and username in RESIDENTS[village] else found
+
+
 def _standing_to_photos(username: str, place: str, order: dict[str, Any]) -> str:
     """Members of the team that has accepted are its ``mates``."""
     found = standing_of(username, place, order)
@@ -387,6 +402,10 @@ def _standing_to_series(username: str, place: str) -> str:
     return "stranger" if found in ("leader", "member") else found
 
 
+STANDINGS = {"photos": _standing_to_photos, "join": _standing_to_need, "leave": _standing_to_need}
+"""To an order, by what follows it in the path."""
+
+
 def body_of(row: Row, username: str, place: str, order: dict[str, Any], system: System) -> dict[str, Any]:
     body = dict(row.body)
     leader = (
@@ -394,6 +413,8 @@ def body_of(row: Row, username: str, place: str, order: dict[str, Any], system: 
     )
     if "team" in body:
         body["team"] = order["accepted_by"] or TEAMS[leader]
+    if "on_behalf_of" in body:  # which only staff say
+        body = {"on_behalf_of": STANDING[place]["requester"][0]} if _works(username) else {}
     if "records" in body:
         midnight = system.midnight()
         body["records"] = [record(MEMBERS[leader][0], midnight, midnight + timedelta(minutes=1))]
@@ -439,7 +460,7 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
         for place in STANDING:
             order = stock.orders[place, row.state]
             body = partial(body_of, row, place=place, order=order, system=system)
-            standing = _standing_to_photos if "/photos" in route else standing_of
+            standing = STANDINGS.get("".join(route.split("/")[4:5]), standing_of)
             yield place, order["id"], body, {who: standing(who, place, order) for who in everybody}
     elif (kind := route.split("/")[2]) in RECORDS:
         id, sent = VILLAGE, sample_of(kind, stock.records)

@@ -33,7 +33,7 @@ FACTS = {
     "place": "placed", "accept": "accepted", "decline": "declined", "withdraw": "withdrawn", "escalate": "escalated",
     "cancel": "cancelled", "start": "started", "complete": "completed", "rate": "rated", "close": "closed",
     "offer": "offered", "reject": "rejected", "message": "messaged", "appoint": "appointed", "no-show": "missed",
-    "photos": "photographed",
+    "photos": "photographed", "join": "joined", "leave": "left",
 }  # fmt: skip
 FOLLOWS: dict[str, set[str]] = {
     "": {"placed"},
@@ -51,7 +51,7 @@ FOLLOWS: dict[str, set[str]] = {
     "closed": set(), "cancelled": set(), "rejected": set(),
 }  # fmt: skip
 """Which fact of an order may come after which (domain, section 4)."""
-ASIDE = ("alerted", "messaged", "appointed", "photographed")
+ASIDE = ("alerted", "messaged", "appointed", "photographed", "joined", "left")
 """Facts that leave an order in its state."""
 PERSONAL = re.compile(r"(?<!\d)1990000\d{4}(?!\d)|(?<!\d)130802\d{8}997[\dX]|请上门理发|测试员")
 """Phone, id number, wish and name of the people of the lives."""

@@ -74,6 +74,7 @@ ALLOWED = {
     **{(state, "appoint"): state for state in (S.PLACED, S.OFFERED, S.UNMET, S.ACCEPTED)},
     (S.ACCEPTED, "no-show"): S.PLACED,
     **{(s, "photos"): s for s in (S.PLACED, S.OFFERED, S.UNMET, S.ACCEPTED, S.IN_SERVICE, S.COMPLETED)},
+    **{(s, c): s for s in (S.PLACED, S.OFFERED, S.UNMET, S.ACCEPTED) for c in ("join", "leave")},
 }
 """Where each command leads, with one team that was offered the order. What is missing is refused."""
 
@@ -103,9 +104,13 @@ def give(command: str, order: Order, now: datetime = MORNING) -> list:
         "appoint": lambda: order.appoint(leader, Side.TEAM, now, now + HOUR, now),
         "no-show": lambda: order.miss(a_resident(), "没有人来", now),
         "photos": lambda: order.photograph(leader, Side.TEAM, "p1", now),
+        "join": lambda: order.join(a_resident("r2"), "r2", now),
+        "leave": lambda: order.leave(a_resident("r2"), "r2", now),
     }
     if (order.state, command) == (S.ACCEPTED, "no-show"):
         order.preferred_from = now  # only a visit that was to be can be missed
+    if (order.state, command) in ALLOWED and command == "leave":
+        order.joined = ["r2"]  # only who has joined can leave
     return commands[command]()
 
 

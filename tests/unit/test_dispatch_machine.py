@@ -182,6 +182,12 @@ class LifeOfAnOrder(RuleBasedStateMachine):
             id = f"p{len(self.order.photos)}"
             self.give(lambda order, id=id: order.photograph(a_resident(), by, id, self.now))
 
+    @rule(number=some.integers(1, 4), stays=some.booleans())
+    def a_neighbour_joins_or_leaves(self, number: int, stays: bool) -> None:
+        resident = a_resident(f"neighbour{number}")
+        move = Order.join if stays else Order.leave
+        self.give(lambda order: move(order, resident, resident.id, self.now))
+
     @rule(by=some.sampled_from(Side), asks=some.booleans())
     def message(self, by: Side, asks: bool) -> None:
         message = a_message(by, needs_reply=asks and by is not Side.RESIDENT)
@@ -298,6 +304,11 @@ class LifeOfAnOrder(RuleBasedStateMachine):
     @invariant()
     def it_has_the_photos_that_were_told_of_and_not_too_many(self) -> None:
         assert len(self.order.photos) == self.told.count("order.photographed") <= MOST_PHOTOS
+
+    @invariant()
+    def each_neighbour_counts_once(self) -> None:
+        assert len(set(self.order.joined)) == len(self.order.joined)
+        assert self.order.needed_by == 1 + self.told.count("order.joined") - self.told.count("order.left")
 
     @invariant()
     def whoever_was_asked_was_decided_on(self) -> None:
