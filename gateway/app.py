@@ -16,7 +16,19 @@ from gateway.identity import Tokens
 from gateway.limits import BodyLimit
 from gateway.load import Shedding
 from gateway.rates import AddressLimit, Rates
-from gateway.routes import cases, identity, imports, matching, orders, records, registry, series, teams, volunteers
+from gateway.routes import (
+    cases,
+    identity,
+    imports,
+    matching,
+    orders,
+    records,
+    registry,
+    series,
+    support,
+    teams,
+    volunteers,
+)
 from gateway.rpc import RpcClient
 from gateway.settings import settings
 from gateway.standing import Standings
@@ -40,7 +52,9 @@ def build() -> FastAPI:
     app = FastAPI(title="Sidan 四单", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
     for middleware in (Shedding, BodyLimit, AddressLimit):  # the last one comes first
         app.add_middleware(middleware)
-    for module in (orders, cases, series, matching, teams, volunteers, registry, records, imports, identity, health):
+    for module in (
+        orders, cases, support, series, matching, teams, volunteers, registry, records, imports, identity, health,
+    ):  # fmt: skip
         app.include_router(module.router)
     app.add_exception_handler(ServiceError, on_service_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, on_invalid)  # type: ignore[arg-type]

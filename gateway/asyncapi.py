@@ -6,9 +6,9 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from services.chassis.messages import Event
-from services.contracts import activities, cases, dispatch, points, records, registry
+from services.contracts import activities, cases, dispatch, points, records, registry, support
 
-OWNERS = (registry, records, dispatch, cases, activities, points)
+OWNERS = (registry, records, dispatch, cases, support, activities, points)
 
 
 @cache

@@ -30,7 +30,7 @@ from services.chassis.topology import DEAD_SUFFIX, EVENT_LOG, UNROUTED, retry_qu
 KEPT_IN = {
     "site": "sites", "team": "teams", "item": "items", "resident": "residents", "volunteer": "volunteers",
     "record": "records",
-    "order": "orders", "case": "cases", "hours": "timesheets", "points": "accounts",
+    "order": "orders", "case": "cases", "support": "support_requests", "hours": "timesheets", "points": "accounts",
 }  # fmt: skip
 """The collection of the aggregate that tells a fact, by the fact's first word."""
 EMPTY = (0, 0)

@@ -228,7 +228,10 @@ class RpcServer(SharedExtension):  # type: ignore[misc]
     def answer(self, reply_to: str, correlation_id: str, result: Any, error: ServiceError | None = None) -> None:
         if not reply_to:
             return
-        body = orjson.dumps({"result": result, "error": None if error is None else serialized(error)})
+        try:
+            body = _reply(result, error)
+        except TypeError as wrong:  # raised from here it would end the process, with all that it has in hand
+            body = _reply(None, as_service_error(wrong))
         exchange = "" if reply_to.startswith(DIRECT_REPLY) else RPC_EXCHANGE
         reply = Outgoing(exchange, reply_to, body, properties={"correlation_id": correlation_id}, mandatory=False)
         self.broker.publisher.reply(reply)
@@ -264,6 +267,11 @@ def parse(message: Incoming) -> Request:
     method = message.routing_key.rpartition(".")[2]
     trace = telemetry.Trace(_text(headers, "correlationid"), "", _text(headers, "traceparent"))
     return Request(method, kwargs, *_address(message), until, trace)
+
+
+def _reply(result: Any, error: ServiceError | None) -> bytes:
+    """Raise ``TypeError`` for what is no JSON."""
+    return orjson.dumps({"result": result, "error": None if error is None else serialized(error)})
 
 
 def _text(headers: dict[str, Any], name: str) -> str:

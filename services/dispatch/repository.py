@@ -19,6 +19,8 @@ from services.dispatch.photos import Photo
 from services.dispatch.quality import Figures, Life, Period
 from services.dispatch.series import UNKNOWN as UNKNOWN_SERIES
 from services.dispatch.series import Series
+from services.dispatch.support import UNKNOWN as UNKNOWN_SUPPORT
+from services.dispatch.support import SupportRequest
 
 NEWEST = ("_id", DESCENDING)
 RUNNING = list(OF_A_TEAM.values())
@@ -248,6 +250,33 @@ class Cases(Repository[Case]):
 
     def waiting_at(self, site: str) -> int:
         return self._documents.count_documents({"site": site, "is_open": True})
+
+
+class SupportRequests(Repository[SupportRequest]):
+    collection = "support_requests"
+    aggregate = SupportRequest
+    publishes = True
+    unknown = UNKNOWN_SUPPORT
+    indexes = (
+        IndexModel([("path", ASCENDING), ("state", ASCENDING), NEWEST]),
+        IndexModel([("asked_by", ASCENDING), NEWEST]),
+        IndexModel(
+            [("center", ASCENDING), ("due_at", ASCENDING)], partialFilterExpression={"due_at": {"$type": "date"}}
+        ),
+    )
+
+    def visible(self, actor: Actor, wanted: dict[str, Any], limit: int, cursor: str | None) -> Page[SupportRequest]:
+        """What the actor may read; ``wanted`` narrows it."""
+        scope: list[dict[str, Any]] = [] if actor.is_admin else [{"asked_by": actor.id}]
+        if scope and actor.has(Role.STAFF):
+            scope.append({"path": actor.site})
+        return self.page(_within(scope, wanted), limit, cursor)
+
+    def waiting_at(self, center: str) -> dict[str, Any]:
+        """How many, and the first deadline."""
+        query = {"center": center, "due_at": {"$type": "date"}}
+        count = {"$group": {"_id": None, "count": {"$sum": 1}, "due_at": {"$min": "$due_at"}}}
+        return next(self._documents.aggregate([{"$match": query}, count]), {})
 
 
 class Teams(Repository[Team]):

@@ -1,6 +1,7 @@
 """Dispatch: an order's way from the resident's wish to its close."""
 
 from base64 import b64decode
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
@@ -44,6 +45,7 @@ from services.contracts.dispatch import (
 )
 from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound, ServiceError, invalid
 from services.contracts.registry import (
+    Category,
     ItemPublished,
     ResidentRegistered,
     SiteOpened,
@@ -56,9 +58,17 @@ from services.contracts.registry import (
     VolunteerUpdated,
 )
 from services.contracts.series import EndSeries, MoveOccurrence, SkipOccurrence, StartSeries
+from services.contracts.support import (
+    AnswerSupport,
+    DeclineSupport,
+    RateSupport,
+    RequestSupport,
+    TakeSupport,
+    WithdrawSupport,
+)
 from services.contracts.wording import DAY
 from services.contracts.zone import CHINA, midnight, read_day
-from services.dispatch import domain, inbox, known, permissions, quality
+from services.dispatch import domain, inbox, known, permissions, quality, support
 from services.dispatch.cases import LOW_SCORE, Case
 from services.dispatch.deadlines import table
 from services.dispatch.domain import Message, Note, Order, Segment, Side, Wish
@@ -79,10 +89,12 @@ from services.dispatch.repository import (
     Places,
     Residents,
     Rules,
+    SupportRequests,
     Teams,
     Volunteers,
 )
 from services.dispatch.series import ENDED, MOST_RUNNING, MOVED, Series, call_off
+from services.dispatch.support import SupportRequest, SupportState
 from services.dispatch.views import (
     case_view,
     day_view,
@@ -95,8 +107,10 @@ from services.dispatch.views import (
     quality_view,
     rules_view,
     series_view,
+    support_view,
     timeline_view,
     waiting_cases_view,
+    waiting_support_view,
     waiting_view,
 )
 
@@ -128,7 +142,7 @@ class DispatchService:
     uow = UnitOfWork(
         orders=Orders, messages=Messages, notes=Notes, photos=Photos, cases=Cases, rules=Rules, series=AllSeries,
         teams=Teams, places=Places, items=Items, residents=Residents, volunteers=Volunteers, lives=Lives,
-        figures=AllFigures,
+        figures=AllFigures, support_requests=SupportRequests,
     )  # fmt: skip
 
     # -- commands -----------------------------------------------------------------------------------
@@ -328,6 +342,35 @@ class DispatchService:
         self.uow.cases.save(case, *case.settle(actor, command.outcome, now()))
         return case_view(case)
 
+    @command(RequestSupport)
+    def request_support(self, actor: Actor, command: RequestSupport) -> dict[str, Any]:
+        place, time = self._place(actor.site), now()
+        center = domain.center_of(self._chain(place))
+        due = _deadlines().due(center.tier, Category.OTHER, urgent=False, hours=center.hours, start=time)
+        request, events = SupportRequest.ask(str(ULID()), actor, place, center.site, command, due, time)
+        self.uow.support_requests.add(request, *events)
+        return support_view(request)
+
+    @command(TakeSupport)
+    def take_support(self, actor: Actor, request_id: str, command: TakeSupport) -> dict[str, Any]:
+        return self._support(request_id, lambda request: request.take(actor, now()))
+
+    @command(AnswerSupport)
+    def answer_support(self, actor: Actor, request_id: str, command: AnswerSupport) -> dict[str, Any]:
+        return self._support(request_id, lambda request: request.reply(actor, command.text, command.goods, now()))
+
+    @command(DeclineSupport)
+    def decline_support(self, actor: Actor, request_id: str, command: DeclineSupport) -> dict[str, Any]:
+        return self._support(request_id, lambda request: request.decline(actor, command.reason, now()))
+
+    @command(WithdrawSupport)
+    def withdraw_support(self, actor: Actor, request_id: str, command: WithdrawSupport) -> dict[str, Any]:
+        return self._support(request_id, lambda request: request.withdraw(actor, now()))
+
+    @command(RateSupport)
+    def rate_support(self, actor: Actor, request_id: str, command: RateSupport) -> dict[str, Any]:
+        return self._support(request_id, lambda request: request.rate(actor, command.score, command.comment, now()))
+
     @command(PublishRules)
     def publish_rules(self, actor: Actor, code: str, command: PublishRules) -> dict[str, Any]:
         book = self._rule_book(actor, code)
@@ -487,6 +530,25 @@ class DispatchService:
         return {"items": [order_view(order, actor, own) for order in page.items], "next": page.next}
 
     @query
+    def support_requests(
+        self, actor: Actor, state: str | None = None, kind: str | None = None, limit: int = 50,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Newest first. ``waiting`` is the state of all that the center has not answered."""
+        if state not in (None, "waiting", *SupportState):
+            raise invalid("state", "可以填：waiting、" + "、".join(SupportState))
+        states = list(support.WAITING) if state == "waiting" else [state]
+        wanted = {**({"state": {"$in": states}} if state else {}), **({"kind": kind} if kind else {})}
+        page = self.uow.support_requests.visible(actor, wanted, limit, cursor)
+        return {"items": [support_view(request) for request in page.items], "next": page.next}
+
+    @query
+    def support_request(self, actor: Actor, request_id: str) -> dict[str, Any]:
+        request = self.uow.support_requests.get(request_id)
+        request.must_be_seen_by(actor)
+        return support_view(request)
+
+    @query
     def inbox(self, actor: Actor) -> dict[str, Any]:
         """What waits for the actor, by what is to be done; also where nothing does."""
         matters = inbox.matters(actor, self._own(actor))
@@ -494,6 +556,9 @@ class DispatchService:
         items = [waiting_view(matter, found.get(matter, {})) for matter in matters]
         if actor.has(Role.STAFF):
             items.append(waiting_cases_view(self.uow.cases.waiting_at(actor.site)))
+            place = self.uow.places.find(actor.site)
+            if place and place.tier is Tier.CENTER:
+                items.append(waiting_support_view(self.uow.support_requests.waiting_at(place.id)))
         return {"items": items}
 
     @query
@@ -698,6 +763,11 @@ class DispatchService:
         if command.step is Step.ESCALATE:
             return order.escalate(actor, command.reason or "", finder, _deadlines(), now())
         return order.close(actor, now())
+
+    def _support(self, request_id: str, move: Callable[[SupportRequest], list[Event]]) -> dict[str, Any]:
+        request: SupportRequest = self.uow.support_requests.get(request_id)
+        self.uow.support_requests.save(request, *move(request))
+        return support_view(request)
 
     def _case(self, actor: Actor, case_id: str) -> Case:
         case: Case = self.uow.cases.get(case_id)

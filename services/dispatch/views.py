@@ -17,6 +17,8 @@ from services.dispatch.permissions import is_requester, is_staff_above, reads_in
 from services.dispatch.photos import Photo
 from services.dispatch.quality import FACTS, Tally
 from services.dispatch.series import Occurrence, Series
+from services.dispatch.support import TITLES as SUPPORT_TITLES
+from services.dispatch.support import SupportRequest
 
 OF_NEIGHBOURS = ("joined", "left")
 
@@ -204,6 +206,38 @@ def case_view(case: Case) -> dict[str, Any]:
         "settled_by": case.settled_by,
         "settled_at": case.settled_at,
         "outcome": case.outcome,
+    }
+
+
+def support_view(request: SupportRequest) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "kind": request.kind,
+        "title": SUPPORT_TITLES[request.kind],
+        "state": request.state,
+        "site": request.site,
+        "center": request.center,
+        "text": request.text,
+        "goods": [goods.model_dump() for goods in request.goods],
+        "asked_by": request.asked_by,
+        "asked_at": request.asked_at,
+        "due_at": request.due_at,
+        "taken_by": request.taken_by,
+        "answer": request.answer,
+        "sent": [goods.model_dump() for goods in request.sent],
+        "rating": None if request.score is None else {"score": request.score, "comment": request.comment},
+        "timeline": [{"time": step.time, "event": step.event, "actor": step.actor} for step in request.timeline],
+        "possible": request.possible,
+    }
+
+
+def waiting_support_view(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "what": "support",
+        "title": "物资和技术支持，待办理",
+        "count": found.get("count", 0),
+        "due_at": found.get("due_at"),
+        "requests": "/v1/support-requests?state=waiting",
     }
 
 

@@ -267,6 +267,13 @@ def test_requests_without_an_address_are_run_or_dropped_and_end_no_process(pair:
     pair.add("still-there")
 
 
+def test_an_answer_that_no_message_can_hold_is_an_error_of_that_request_alone(pair: Pair) -> None:
+    with pytest.raises(Refused, match="ServiceError"):
+        pair.call("alpha.unspeakable")
+    pair.add("after")
+    assert things(pair) == {"after"} and pair.alpha.alive
+
+
 def test_an_answer_whose_caller_is_gone_is_dropped(pair: Pair) -> None:
     body = call_body(actor=ACTOR, command={"id": "gone"})
     with pair.alpha.held_at("before_commit") as wait_held, channel_of(pair) as channel:

@@ -21,6 +21,7 @@ FACTS = {
     "order": "placed offered accepted declined withdrawn escalated started completed rated closed cancelled rejected "
     "reopened unmet alerted messaged appointed missed photographed joined left",
     "case": "opened settled",
+    "support": "requested taken answered declined withdrawn rated",
     "hours": "recorded effective reversed",
     "points": "deposited reversed",
     "volunteer": "registered updated",

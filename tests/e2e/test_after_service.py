@@ -235,7 +235,7 @@ def test_staff_joins_for_a_resident_who_calls_and_unmet_demand_counts_people(ste
     before = station.read("/v1/sites/130802103201/demand")
     for nobody in ({}, {"on_behalf_of": "resident2"}, {"on_behalf_of": "nobody"}):
         refused = station.post(join, nobody)
-        assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, "on_behalf_of")
+        assert (refused.status_code, refused.json()["fields"][0]["path"]) == (422, "on_behalf_of")
     assert station.do(join, {"on_behalf_of": "resident-village"})["needed_by"] == 1
     for tier in ("station-village", "institute", "center"):
         steps.take(tier, order, "escalate", reason="没有队伍")

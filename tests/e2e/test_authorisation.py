@@ -66,6 +66,7 @@ OCCURRENCE = {"occurrence": "2027-02-28"}
 """A day in any series: whoever may not change it is told so first."""
 
 VISIT = {"from": "2027-05-20T09:00:00+08:00", "to": "2027-05-20T10:00:00+08:00"}
+GOODS_WANTED = {"kind": "material", "text": "会场没有椅子", "goods": [{"name": "椅子", "count": 20}]}
 COMPLAINT = {"about": "conduct", "text": "态度不好"}
 AWAY = {"from": "2099-07-01", "to": "2099-07-31"}
 SOMEBODY = {"volunteer": "vol-linli-1"}
@@ -98,6 +99,7 @@ ANONYMOUS = "nobody"
 SIGNED_IN = "person client"
 ORDER = "requester holder above leader member admin"
 PERSONS = "self staff leads team"
+SUPPORT = "asker place center admin"
 MATRIX = {
     "POST /oauth/token": Row(f"{SIGNED_IN} {ANONYMOUS}"),
     "GET /v1/me": Row(SIGNED_IN),
@@ -138,6 +140,14 @@ MATRIX = {
     "POST /v1/orders/batch": Row(SIGNED_IN, body={"step": "close", "orders": ["01"]}),  # each: test_after_service
     "POST /v1/orders/{order_id}/appoint": Row("requester holder leader", ORDER, "accepted", VISIT),
     "POST /v1/orders/{order_id}/no-show": Row("requester holder", ORDER, "accepted", REASON),
+    "POST /v1/support-requests": Row("station volunteer", "center person client admin", body=GOODS_WANTED),
+    "GET /v1/support-requests": Row(SIGNED_IN),  # which ones: test_support
+    "GET /v1/support-requests/{request_id}": Row(SUPPORT),
+    "POST /v1/support-requests/{request_id}/take": Row("center", SUPPORT),
+    "POST /v1/support-requests/{request_id}/answer": Row("center", SUPPORT, body={"text": "已送到"}),
+    "POST /v1/support-requests/{request_id}/decline": Row("center", SUPPORT, body=REASON),
+    "POST /v1/support-requests/{request_id}/withdraw": Row("asker", SUPPORT),
+    "POST /v1/support-requests/{request_id}/rate": Row("asker", SUPPORT, body={"score": 5}),
     "GET /v1/orders/similar": Row("resident holder above admin", "leader member stranger"),
     "GET /v1/orders/joined": Row(SIGNED_IN),
     "POST /v1/orders/{order_id}/join": Row(
@@ -295,6 +305,8 @@ class Stock:
     """The id of a complaint about what was served, by place."""
     photos: dict[str, str]
     """The id of a photo of the order that a team has accepted, where there is one, by place."""
+    support: dict[str, str]
+    """The id of a request for goods, by who has asked."""
     imports: dict[str, str]
     """The id of an import that was not carried out, by place."""
     records: Keeper
@@ -327,10 +339,11 @@ def stock(system: System) -> Stock:
     photos = {p: steps.photograph(order, STANDING[p]["requester"][0])["id"] for p, order in taken.items()}
     staff = {place: system.person(standing["holder"][0]) for place, standing in STANDING.items()}
     imports = {place: begin_import(person, [VOLUNTEER_ROW])["id"] for place, person in staff.items() if place in CODES}
+    support = {who: system.person(who).do("/v1/support-requests", GOODS_WANTED)["id"] for who in ASKERS}
     records = Keeper(system, "center", VILLAGE)
     for kind in RECORDS:
         records.one(kind)
-    return Stock(orders, hours, series, cases, photos, imports, records)
+    return Stock(orders, hours, series, cases, photos, support, imports, records)
 
 
 def standing_of(username: str, place: str, order: dict[str, Any]) -> str:
@@ -406,6 +419,21 @@ STANDINGS = {"photos": _standing_to_photos, "join": _standing_to_need, "leave": 
 """To an order, by what follows it in the path."""
 
 
+ASKERS = {"station": HOME_ABOVE, "leader1": HOME_ABOVE, "station-county": COUNTY_ABOVE}
+"""Who asks for support, and the staff who see it."""
+
+
+def _standing_to_support(username: str, asker: str) -> str:
+    known = {
+        username == ANONYMOUS: ANONYMOUS,
+        username == "admin": "admin",
+        username in ASKERS[asker] - {"admin"}: "center" if username in CENTERS else "place",
+        username == asker: "asker",
+    }
+    found = [standing for holds, standing in known.items() if holds]
+    return found[-1] if found else "stranger"
+
+
 def body_of(row: Row, username: str, place: str, order: dict[str, Any], system: System) -> dict[str, Any]:
     body = dict(row.body)
     leader = (
@@ -467,6 +495,13 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
         if "{record_id}" in route:
             id, sent = stock.records.one(kind), row.body
         yield "own village", id, lambda _: sent, {who: _standing_to_records(who) for who in everybody}
+    elif "{request_id}" in route:
+        for asker, id in stock.support.items():
+            yield asker, id, lambda _: row.body, {who: _standing_to_support(who, asker) for who in everybody}
+    elif route == "POST /v1/support-requests":
+        kinds = {who: "station" if _works(who) else "volunteer" if _is_volunteer(who) else "person" for who in ACTORS}
+        kinds |= {"admin": "admin", "leader4": "center"} | dict.fromkeys(CENTERS, "center")
+        yield "", "", lambda _: row.body, {**kinds, ANONYMOUS: ANONYMOUS}
     elif "{series_id}" in route or "{case_id}" in route:
         for place, id in (stock.series if "{series_id}" in route else stock.cases).items():
             stand = {who: _standing_to_series(who, place) for who in everybody}

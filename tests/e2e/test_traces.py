@@ -40,6 +40,9 @@ CANARIES = {
     "complaint": "金丝雀说收了二十元",
     "photo": PLACE,
     "outcome": "金丝雀的钱已经退回",
+    "support": "金丝雀家要一把轮椅",
+    "support's answer": "轮椅已送到金丝雀家",
+    "support's comment": "金丝雀很高兴",
     "series' address": "金丝雀大街九十九号",
     "series' description": "金丝雀每天要一份饭",
     "series' end": "金丝雀搬到女儿家了",
@@ -64,6 +67,7 @@ STORED = (
     "dispatch.orders",
     "dispatch.series",
     "dispatch.cases",
+    "dispatch.support_requests",
     "dispatch.notes",
     "dispatch.photos",
     "registry.records",
@@ -119,6 +123,12 @@ def _life(steps: Steps) -> None:
     station = steps.system.person("station")
     (case,) = [c for c in station.read("/v1/cases?state=open&limit=200")["items"] if c["order"] == order["id"]]
     station.post(f"/v1/cases/{case['id']}/settle", {"outcome": CANARIES["outcome"]}, "canary-settle").raise_for_status()
+    center, goods = steps.system.person("center"), [{"name": "轮椅", "count": 1}]
+    wish = {"kind": "material", "text": f"{CANARIES['support']}，{phone}", "goods": goods}
+    asked = station.post("/v1/support-requests", wish, "canary-support").raise_for_status().headers["location"]
+    center.post(f"{asked}/answer", {"text": CANARIES["support's answer"]}, "canary-answer").raise_for_status()
+    rating = {"score": 5, "comment": CANARIES["support's comment"]}
+    station.post(f"{asked}/rate", rating, "canary-rate-support").raise_for_status()
     wrong = {"name": CANARIES["name"], "id_number": CANARIES["id number"], "phone": "x"}
     assert steps.system.person("resident2").post("/v1/volunteers", wrong).status_code == 422
     _vouch(steps)

@@ -93,6 +93,11 @@ class AlphaService:
     def thing(self, actor: Actor, id: str) -> dict[str, Any]:
         return {"touched": self.uow.things.get(id).touched}
 
+    @query
+    def unspeakable(self, actor: Actor) -> dict[str, Any]:
+        """What no message can hold."""
+        return {"it": object()}
+
 
 @dataclass
 class Counter:

@@ -25,6 +25,7 @@ from services.contracts.records import (
 )
 from services.contracts.registry import OfferMode, Purpose, RealNameResult, Risk, Slot, TargetGroup, Tier
 from services.contracts.series import HolidayPolicy
+from services.contracts.support import SupportKind
 from services.contracts.wording import FORMS, UNKNOWN, WORDS, WORDS_OF_TIME, invalid_fields
 from tests.contract.schemas import parts_of_commands
 
@@ -36,7 +37,8 @@ WRONG: list[Any] = [
 VALUES = {
     *Channel, *Complaint, *CouncilType, *HelpType, *HolidayPolicy, *ImportKind, *MeetingType, *OfferMode,
     *OrganisationType, *PracticePlaceType, *ProposalDecision, *Purpose, *RealNameResult, *Risk, *Role, *Slot, *Step,
-    *TargetGroup, *Tier, *VenueType, *VillageRuleType, "person", "client", "true", "false", "http", "https",
+    *SupportKind, *TargetGroup, *Tier, *VenueType, *VillageRuleType, "person", "client", "true", "false", "http",
+    "https",
 }  # fmt: skip
 Errors = list[Any]
 
