@@ -36,13 +36,14 @@ def main() -> int:
     endpoints = running()
     people = {
         name: Client(endpoints["http"], name)
-        for name in ("resident", "station", "leader1", "leader3", "institute", "leader4", "center")
+        for name in ("resident", "station", "leader1", "leader3", "institute", "leader4", "center", "resident2")
     }
     passing = _watch(endpoints["amqp"])
     _write("all times are Chinese time (Asia/Shanghai)")
     try:
         _report(people, _play(people, passing))
         _report(people, _incident(people))
+        _support(people)
         _canteen(endpoints["http"], people)
     except Refused as error:
         print(f"\nthe demo stopped: {error}", file=sys.stderr)
@@ -57,8 +58,24 @@ def _play(people: dict[str, Client], passing: Passing) -> dict[str, Any]:
     path, due = f"/v1/orders/{placed['id']}", datetime.fromisoformat(placed["due_at"])
     _say(f"the resident placed order {placed['id']}; due at the {placed['tier']} by {due.astimezone(CHINA):%F %T}")
     threading.Thread(target=_tell, args=(passing, placed["id"]), daemon=True).start()
+    joined = people["resident2"].post(f"{path}/join", {})
+    _say(f"a neighbour needs the same: {joined['needed_by']} people")
     _climb(people, path, due)
     return _serve(people, path, "理发一次，老人很满意")
+
+
+def _support(people: dict[str, Client]) -> None:
+    _write("\nchairs for a lecture")
+    chairs = [{"name": "椅子", "count": 20}]
+    asked = people["station"].post(
+        "/v1/support-requests", {"kind": "material", "text": "周末大讲堂缺椅子", "goods": chairs}
+    )
+    due = datetime.fromisoformat(asked["due_at"]).astimezone(CHINA)
+    _say(f"the station asks the center for 20 chairs; due by {due:%F %T}")
+    path = f"/v1/support-requests/{asked['id']}"
+    people["center"].post(f"{path}/answer", {"text": "周五下午送到", "goods": chairs})
+    rated = people["station"].post(f"{path}/rate", {"score": 5})
+    _say(f"the center has sent them, the station is content: {rated['state']}")
 
 
 def _incident(people: dict[str, Client]) -> dict[str, Any]:

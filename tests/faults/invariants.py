@@ -35,6 +35,7 @@ FACTS = {
     "offer": "offered", "reject": "rejected", "message": "messaged", "appoint": "appointed", "no-show": "missed",
     "photos": "photographed", "join": "joined", "leave": "left",
 }  # fmt: skip
+SUPPORT = {"ask": "requested", "supply": "answered", "praise": "rated"}
 FOLLOWS: dict[str, set[str]] = {
     "": {"placed"},
     "placed": {"offered", "escalated", "cancelled", "rejected", "unmet"},
@@ -77,9 +78,9 @@ def check(evidence: Evidence) -> list[str]:
     """A line for each finding; none means that everything holds."""
     checks = (
         every_command_is_answered, orders_are_what_was_asked, what_was_said_is_kept, photos_are_kept, cases_follow,
-        lives_are_paths, events_are_the_history, deadlines_are_kept, hours_follow_orders, points_follow_hours,
-        totals_follow, figures_follow, the_ledger_holds, publications_are_in_order, nothing_is_on_its_way,
-        nothing_private_is_told,
+        support_follows, lives_are_paths, events_are_the_history, deadlines_are_kept, hours_follow_orders,
+        points_follow_hours, totals_follow, figures_follow, the_ledger_holds, publications_are_in_order,
+        nothing_is_on_its_way, nothing_private_is_told,
     )  # fmt: skip
     return [f"{check.__name__}: {finding}" for check in checks for finding in check(evidence)]
 
@@ -163,6 +164,25 @@ def cases_follow(evidence: Evidence) -> Iterator[str]:
         if unsaid := facts - told:
             evidence.lost += len(unsaid)
             yield f"never published: {sorted(unsaid)}"
+
+
+def support_follows(evidence: Evidence) -> Iterator[str]:
+    """Each request has the facts that were answered to somebody, once and in their order, and each was told."""
+    asked = defaultdict[str, list[str]](list)
+    for intent in sorted(evidence.intents, key=lambda intent: intent.settled_at):
+        if intent.step in SUPPORT and intent.state == DONE:
+            asked[intent.answer["id"]].append(SUPPORT[intent.step])
+    known = [{"_id": {"$in": list(asked)}}, {"goods.name": {"$regex": f"^{evidence.scenario}-"}}]
+    requests = evidence.fleet.database("dispatch")["support_requests"].find({"$or": known})
+    kept = {request["_id"]: [step["event"] for step in request["timeline"]] for request in requests}
+    told = {(event.subject, event.fact) for event in evidence.events}
+    for id in asked.keys() | kept.keys():
+        if kept.get(id, []) != asked[id]:
+            _count(evidence, len(kept.get(id, [])) - len(asked[id]))
+            yield f"support {id}: {kept.get(id)} is kept, answered was {asked[id]}"
+        if unsaid := {f"support.{fact}" for fact in kept.get(id, []) if (id, f"support.{fact}") not in told}:
+            evidence.lost += len(unsaid)
+            yield f"support {id}: never published: {sorted(unsaid)}"
 
 
 def events_are_the_history(evidence: Evidence) -> Iterator[str]:

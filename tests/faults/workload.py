@@ -24,6 +24,7 @@ from tests.support.pictures import a_photo
 from tests.support.system import System, record
 
 WISH = {"service_item": "home-haircut", "description": "请上门理发", "target_group": "elderly"}
+CENTER = "center"
 PHOTO = a_photo()
 SEGMENT = timedelta(minutes=3)
 """The shortest time that is worth a point."""
@@ -104,6 +105,7 @@ class Workload:
         self.scenario = ""
         self._numbers = count()
         self._lock = threading.Lock()
+        _ = system.person(CENTER).token
         for village in villages:
             for who in (village.resident, village.staff, *(team.leader for team in village.teams)):
                 _ = system.person(who).token  # signed in before anything goes wrong
@@ -253,6 +255,16 @@ class Life:
         if status == 201:
             self.send("settle", self.village.staff, f"/v1/cases/{case['id']}/settle", {"outcome": "已回访"})
 
+    def supported(self) -> None:
+        """No order: the station asks the center for goods."""
+        goods = [{"name": f"{self.name} 椅子", "count": 20}]
+        wish = {"kind": "material", "text": "会场没有椅子", "goods": goods}
+        status, request = self.send("ask", self.village.staff, "/v1/support-requests", wish)
+        if status == 201:
+            path = f"/v1/support-requests/{request['id']}"
+            self.send("supply", CENTER, f"{path}/answer", {"text": "下午送到", "goods": goods})
+            self.send("praise", self.village.staff, f"{path}/rate", {"score": 5})
+
     def cancelled(self) -> None:
         self.place()
         self.cancel()
@@ -385,7 +397,7 @@ class Life:
 
 
 PLANS: dict[str, tuple[int, Callable[[Life], None]]] = {
-    "straight": (32, Life.straight),
+    "straight": (28, Life.straight),
     "photographed": (4, Life.photographed),
     "asked": (6, Life.asked),
     "contested": (10, Life.contested),
@@ -393,6 +405,7 @@ PLANS: dict[str, tuple[int, Callable[[Life], None]]] = {
     "withdrawn": (8, Life.withdrawn),
     "missed": (4, Life.missed),
     "complained": (4, Life.complained),
+    "supported": (4, Life.supported),
     "cancelled": (6, Life.cancelled),
     "escalated": (6, Life.escalated),
     "left_alone": (0, Life.left_alone),
