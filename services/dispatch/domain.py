@@ -793,13 +793,6 @@ def chain_of(place: Place, sites: dict[str, Place]) -> list[Seat]:
     ]
 
 
-def center_of(chain: Sequence[Seat]) -> Seat:
-    """Where nothing goes higher; raise ``Invalid`` where there is none."""
-    if not chain or chain[-1].tier is not Tier.CENTER:
-        raise invalid("site", "这里还没有开通文明实践中心")
-    return chain[-1]
-
-
 def _chosen(found: Match, wanted: Sequence[str], reason: str | None) -> list[str]:
     """By hand: whom nothing stands against, or what does may be overridden and there is a reason to."""
     for number, team in enumerate(wanted):

@@ -195,6 +195,14 @@ def _scope(actor: Actor, teams: Iterable[Team] = ()) -> list[dict[str, Any]]:
     return scope
 
 
+def _asked_or_below(actor: Actor, asker: str) -> list[dict[str, Any]]:
+    """The ways to see what somebody has asked for: to be the ``asker``, or staff of its place or above."""
+    if actor.is_admin:
+        return []
+    below = [{"path": actor.site}] if actor.has(Role.STAFF) else []
+    return [{asker: actor.id}, *below]
+
+
 def _within(scope: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, Any]:
     return {"$and": [{"$or": scope}, wanted]} if scope else wanted
 
@@ -243,10 +251,7 @@ class Cases(Repository[Case]):
 
     def visible(self, actor: Actor, wanted: dict[str, Any], limit: int, cursor: str | None) -> Page[Case]:
         """What the actor may read; ``wanted`` narrows it."""
-        scope: list[dict[str, Any]] = [] if actor.is_admin else [{"opened_by": actor.id}]
-        if scope and actor.has(Role.STAFF):
-            scope.append({"path": actor.site})
-        return self.page(_within(scope, wanted), limit, cursor)
+        return self.page(_within(_asked_or_below(actor, "opened_by"), wanted), limit, cursor)
 
     def waiting_at(self, site: str) -> int:
         return self._documents.count_documents({"site": site, "is_open": True})
@@ -267,10 +272,7 @@ class SupportRequests(Repository[SupportRequest]):
 
     def visible(self, actor: Actor, wanted: dict[str, Any], limit: int, cursor: str | None) -> Page[SupportRequest]:
         """What the actor may read; ``wanted`` narrows it."""
-        scope: list[dict[str, Any]] = [] if actor.is_admin else [{"asked_by": actor.id}]
-        if scope and actor.has(Role.STAFF):
-            scope.append({"path": actor.site})
-        return self.page(_within(scope, wanted), limit, cursor)
+        return self.page(_within(_asked_or_below(actor, "asked_by"), wanted), limit, cursor)
 
     def waiting_at(self, center: str) -> dict[str, Any]:
         """How many, and the first deadline."""

@@ -45,7 +45,6 @@ from services.contracts.dispatch import (
 )
 from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound, ServiceError, invalid
 from services.contracts.registry import (
-    Category,
     ItemPublished,
     ResidentRegistered,
     SiteOpened,
@@ -344,10 +343,9 @@ class DispatchService:
 
     @command(RequestSupport)
     def request_support(self, actor: Actor, command: RequestSupport) -> dict[str, Any]:
-        place, time = self._place(actor.site), now()
-        center = domain.center_of(self._chain(place))
-        due = _deadlines().due(center.tier, Category.OTHER, urgent=False, hours=center.hours, start=time)
-        request, events = SupportRequest.ask(str(ULID()), actor, place, center.site, command, due, time)
+        place = self._place(actor.site)
+        chain = self._chain(place)
+        request, events = SupportRequest.ask(str(ULID()), actor, place, chain, command, _deadlines(), now())
         self.uow.support_requests.add(request, *events)
         return support_view(request)
 

@@ -14,7 +14,9 @@ from services.contracts import support as facts
 from services.contracts.actor import Actor, Role
 from services.contracts.errors import Forbidden, IllegalTransition, NotFound, invalid
 from services.contracts.privacy import Secret
+from services.contracts.registry import Category, Tier
 from services.contracts.support import Goods, RequestSupport, SupportKind
+from services.dispatch.domain import Deadlines, Seat
 from services.dispatch.known import Place
 from services.dispatch.permissions import is_staff_above
 
@@ -79,18 +81,27 @@ class SupportRequest:
 
     @classmethod
     def ask(
-        cls, id: str, actor: Actor, place: Place, center: str, given: RequestSupport, due_at: datetime, now: datetime
+        cls,
+        id: str,
+        actor: Actor,
+        place: Place,
+        chain: Sequence[Seat],
+        given: RequestSupport,
+        deadlines: Deadlines,
+        now: datetime,
     ) -> tuple["SupportRequest", list[Event]]:
-        """By staff and volunteers of a place, of the center above them. Raise ``Forbidden``, ``Invalid``."""
+        """By staff and volunteers of a place, of the center that its chain ends at. Raise ``Forbidden``, ``Invalid``."""
         if not (actor.has(Role.STAFF) or actor.has(Role.VOLUNTEER)):
             raise Forbidden("物资和技术支持由站、所的工作人员和志愿者来申请；居民请点单")
-        if place.id == center:
+        center = center_of(chain)
+        if place.id == center.site:
             raise Forbidden("中心不能向自己申请支持")
         if given.kind is SupportKind.TECHNICAL and given.goods:
             raise invalid("goods", "技术支持不用填物资")
         if given.kind is SupportKind.MATERIAL and not given.goods:
             raise invalid("goods", "请填写需要的物资和数量")
-        request = cls(id, given.kind, place.id, place.path, center, actor.id, given.text, given.goods, now, due_at)
+        due = deadlines.due(center.tier, Category.OTHER, urgent=False, hours=center.hours, start=now)
+        request = cls(id, given.kind, place.id, place.path, center.site, actor.id, given.text, given.goods, now, due)
         request._note("requested", actor, now)
         return request, [facts.SupportRequested(**request._about())]
 
@@ -154,3 +165,10 @@ class SupportRequest:
 
     def _about(self) -> dict[str, object]:
         return {"support_id": self.id, "kind": self.kind, "site": self.site, "center": self.center}
+
+
+def center_of(chain: Sequence[Seat]) -> Seat:
+    """Where nothing goes higher; raise ``Invalid`` where there is none."""
+    if not chain or chain[-1].tier is not Tier.CENTER:
+        raise invalid("site", "这里还没有开通文明实践中心")
+    return chain[-1]

@@ -12,12 +12,12 @@ from services.contracts.actor import Actor, Role
 from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound
 from services.contracts.registry import Tier
 from services.contracts.support import Goods, RequestSupport, SupportKind
-from services.dispatch import domain
 from services.dispatch.support import STATE_NAMES, TITLES, TRANSITIONS, SupportRequest, SupportState
 from services.dispatch.views import support_view
 from tests.builders import (
     ADMIN,
     COUNTY,
+    DEADLINES,
     HOUR,
     MORNING,
     TOWNSHIP,
@@ -38,7 +38,7 @@ S = SupportState
 
 def asked(actor: Actor = ASKER, **changes: Any) -> tuple[SupportRequest, list[Event]]:
     given = RequestSupport(**{"kind": "material", "text": "会场没有椅子", "goods": [CHAIRS], **changes})
-    return SupportRequest.ask("s1", actor, a_place(), COUNTY, given, MORNING + HOUR, MORNING)
+    return SupportRequest.ask("s1", actor, a_place(), a_chain(), given, DEADLINES, MORNING)
 
 
 def a_request(state: SupportState = S.REQUESTED) -> SupportRequest:
@@ -77,7 +77,7 @@ def test_residents_order_instead_and_a_center_asks_nobody() -> None:
     with pytest.raises(Forbidden, match="请点单"):
         asked(a_resident())
     with pytest.raises(Forbidden, match="中心不能"):
-        SupportRequest.ask("s1", CENTER, a_place(Tier.CENTER), COUNTY, a_wish(), MORNING, MORNING)
+        SupportRequest.ask("s1", CENTER, a_place(Tier.CENTER), a_chain(), a_wish(), DEADLINES, MORNING)
 
 
 def a_wish() -> RequestSupport:
@@ -132,7 +132,9 @@ def test_all_that_was_said_is_shown() -> None:
     assert set(STATE_NAMES) == set(S) and set(TITLES) == set(SupportKind)
 
 
-def test_the_center_is_the_last_of_a_chain() -> None:
-    assert domain.center_of(a_chain()).site == COUNTY
-    with pytest.raises(Invalid):
-        domain.center_of(a_chain()[:1])
+def test_where_there_is_no_center_nobody_is_asked() -> None:
+    for chain in (a_chain()[:1], []):
+        with pytest.raises(Invalid, match="中心"):
+            SupportRequest.ask("s1", ASKER, a_place(), chain, a_wish(), DEADLINES, MORNING)
+    with pytest.raises(Forbidden):
+        SupportRequest.ask("s1", ADMIN, a_place(), [], a_wish(), DEADLINES, MORNING)
