@@ -90,7 +90,7 @@ class SupportRequest:
         deadlines: Deadlines,
         now: datetime,
     ) -> tuple["SupportRequest", list[Event]]:
-        """By staff and volunteers of a place, of the center that its chain ends at. Raise ``Forbidden``, ``Invalid``."""
+        """By staff and volunteers of a place, of the center above. Raise ``Forbidden``, ``Invalid``."""
         if not (actor.has(Role.STAFF) or actor.has(Role.VOLUNTEER)):
             raise Forbidden("物资和技术支持由站、所的工作人员和志愿者来申请；居民请点单")
         center = center_of(chain)
