@@ -8,12 +8,13 @@ from datetime import datetime
 import pytest
 from kombu import Connection
 
-from deploy.local.servers import RabbitMQ, free_port
+from deploy.local.servers import free_port
 from deploy.reference.rpc import Away, Call, RpcClient
 from services.chassis.topology import DEAD_SUFFIX, EVENT_LOG, dead_lettered
 from services.contracts.errors import Unavailable
 from tests.support.processes import ACTOR, CONSUMES, World, eventually
 from tests.support.proxy import Proxy
+from tests.support.servers import Broker
 from tests.support.topology import QUEUE
 from tests.support.wire import channel_of, commit_beneath, envelope, metric, publish_events
 
@@ -138,36 +139,36 @@ def test_a_retry_level_with_other_arguments_is_refused_with_one_line_a_try_and_n
 
 
 @pytest.fixture
-def user(rabbitmq: RabbitMQ, world: World) -> Iterator[str]:
+def user(broker: Broker, world: World) -> Iterator[str]:
     """A user of the service's own, with all permissions; the name."""
     name = "of-alpha"
-    rabbitmq.ctl("add_user", name, "secret")
-    grant(rabbitmq, world, name, ".*")
+    broker.ctl("add_user", name, "secret")
+    grant(broker, world, name, ".*")
     yield name
-    rabbitmq.ctl("delete_user", name)
+    broker.ctl("delete_user", name)
 
 
-def grant(rabbitmq: RabbitMQ, world: World, user: str, what: str) -> None:
+def grant(broker: Broker, world: World, user: str, what: str) -> None:
     vhost = world.amqp_uri.rpartition("/")[2]
-    rabbitmq.ctl("set_permissions", "-p", vhost, user, what, what, what)
+    broker.ctl("set_permissions", "-p", vhost, user, what, what, what)
 
 
 def test_a_revoked_permission_is_named_without_a_spin_and_the_outbox_holds_the_events(
-    world: World, rabbitmq: RabbitMQ, user: str
+    world: World, broker: Broker, user: str
 ) -> None:
-    uri = world.amqp_uri.replace(f"{rabbitmq.user}:{rabbitmq.password}", f"{user}:secret")
+    uri = world.amqp_uri.replace(f"{broker.user}:{broker.password}", f"{user}:secret")
     world.start("beta").wait_started()
     ports = [free_port(), free_port()]
     alpha, _ = (world.start("alpha", AMQP_URI=uri, SIDAN_METRICS_PORT=str(p)).wait_started() for p in ports)
-    grant(rabbitmq, world, user, "^$")
-    rabbitmq.ctl("close_all_user_connections", user, "the test revokes")
+    grant(broker, world, user, "^$")
+    broker.ctl("close_all_user_connections", user, "the test revokes")
     eventually(lambda: len(alpha.logged("broker refuses", '"link":"publisher"')) >= 2, what="it tries again")
     (first, second, *_) = alpha.logged("broker refuses", '"link":"publisher"')
     assert "ACCESS_REFUSED" in first
     assert _seconds_between(first, second) > 4 and alpha.alive
     commit_beneath(world, "held")  # it cannot be called while it has no broker
     eventually(lambda: all(metric(port, "sidan_outbox_oldest_seconds") > 1 for port in ports), what="both tell")
-    grant(rabbitmq, world, user, ".*")
+    grant(broker, world, user, ".*")
     eventually(lambda: world.applied() == ["held"])
     eventually(lambda: all(metric(port, "sidan_outbox_oldest_seconds") == 0 for port in ports))
 
