@@ -187,7 +187,7 @@ def test_a_restore_refuses_a_running_system(backup: Path, old: System) -> None:
     assert "stop" in refusal(sidan(old, "restore", str(backup), "--replace"))
 
 
-@pytest.mark.parametrize(("key", "told"), [(OTHER_KEY, "another is set"), ("", "none is set")])
+@pytest.mark.parametrize(("key", "told"), [(OTHER_KEY, "another is set"), ("", "none is set")], ids=["another", "none"])
 def test_a_restore_refuses_another_data_key(backup: Path, new: System, key: str, told: str, tmp_path: Path) -> None:
     elsewhere = {"SIDAN_DATA_KEY": key, "SIDAN_DATA_DIR": str(tmp_path)}
     said = refusal(called(("restore", str(backup)), about(new) | elsewhere))
