@@ -66,7 +66,6 @@ class SupportRequest:
     asked_by: str
     text: Secret
     goods: list[Goods]
-    asked_at: datetime
     due_at: datetime | None
     """Until when the center should have answered; None when nothing waits any more."""
     state: SupportState = SupportState.REQUESTED
@@ -96,12 +95,11 @@ class SupportRequest:
         center = center_of(chain)
         if place.id == center.site:
             raise Forbidden("中心不能向自己申请支持")
-        if given.kind is SupportKind.TECHNICAL and given.goods:
-            raise invalid("goods", "技术支持不用填物资")
+        _check_goods(given.kind, given.goods)
         if given.kind is SupportKind.MATERIAL and not given.goods:
             raise invalid("goods", "请填写需要的物资和数量")
         due = deadlines.due(center.tier, Category.OTHER, urgent=False, hours=center.hours, start=now)
-        request = cls(id, given.kind, place.id, place.path, center.site, actor.id, given.text, given.goods, now, due)
+        request = cls(id, given.kind, place.id, place.path, center.site, actor.id, given.text, given.goods, due)
         request._note("requested", actor, now)
         return request, [facts.SupportRequested(**request._about())]
 
@@ -113,8 +111,7 @@ class SupportRequest:
 
     def reply(self, actor: Actor, text: str, sent: Sequence[Goods], now: datetime) -> list[Event]:
         self._check("answer", actor, self._is_center(actor))
-        if sent and self.kind is SupportKind.TECHNICAL:
-            raise invalid("goods", "技术支持不用填物资")
+        _check_goods(self.kind, sent)
         self.answer, self.sent = text, list(sent)
         self._settle(SupportState.ANSWERED, actor, now)
         return [facts.SupportAnswered(**self._about())]
@@ -165,6 +162,11 @@ class SupportRequest:
 
     def _about(self) -> dict[str, object]:
         return {"support_id": self.id, "kind": self.kind, "site": self.site, "center": self.center}
+
+
+def _check_goods(kind: SupportKind, goods: Sequence[Goods]) -> None:
+    if goods and kind is SupportKind.TECHNICAL:
+        raise invalid("goods", "技术支持不用填物资")
 
 
 def center_of(chain: Sequence[Seat]) -> Seat:

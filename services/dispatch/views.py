@@ -220,7 +220,7 @@ def support_view(request: SupportRequest) -> dict[str, Any]:
         "text": request.text,
         "goods": [goods.model_dump() for goods in request.goods],
         "asked_by": request.asked_by,
-        "asked_at": request.asked_at,
+        "asked_at": request.timeline[0].time,
         "due_at": request.due_at,
         "taken_by": request.taken_by,
         "answer": request.answer,

@@ -14,7 +14,7 @@ from xlsxwriter import Workbook
 
 from services.registry.identity import check_character
 from tests.support.processes import eventually
-from tests.support.rows import a_csv, a_number, a_row, begin_import
+from tests.support.rows import a_csv, a_number, a_row, begin_import, settled
 from tests.support.system import Events, Person, System
 
 STATION, TOWNSHIP_ABOVE = "130824100203", "130824100"
@@ -36,15 +36,6 @@ def errors_of(person: Person, begun: dict[str, Any]) -> dict[tuple[int, str], st
         if page["next"] is None:
             return found
         page = person.read(f"{path}&cursor={page['next']}")
-
-
-def settled(person: Person, begun: dict[str, Any], state: str) -> dict[str, Any]:
-    def reached() -> dict[str, Any] | None:
-        now: dict[str, Any] = person.read_when_up(f"/v1/imports/{begun['id']}")
-        return now if now["state"] == state else None
-
-    found: dict[str, Any] = eventually(reached, 60, f"the import is {state}")
-    return found
 
 
 def carried_out(person: Person, begun: dict[str, Any], **how: bool) -> dict[str, Any]:

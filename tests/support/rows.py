@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from services.registry.identity import check_character
+from tests.support.processes import eventually
 from tests.support.system import Person
 
 VOLUNTEER_ROW = {"姓名": "冯春来", "身份证号": "110105194912310020", "手机号": "13912345678", "同意书版本": "1"}
@@ -44,3 +45,12 @@ def begin_import(
     begun: dict[str, Any] = response.json()
     assert response.headers["location"] == f"/v1/imports/{begun['id']}"
     return begun
+
+
+def settled(person: Person, begun: dict[str, Any], state: str) -> dict[str, Any]:
+    def reached() -> dict[str, Any] | None:
+        now: dict[str, Any] = person.read_when_up(f"/v1/imports/{begun['id']}")
+        return now if now["state"] == state else None
+
+    found: dict[str, Any] = eventually(reached, 60, f"the import is {state}")
+    return found

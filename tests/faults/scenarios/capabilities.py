@@ -13,8 +13,7 @@ from tests.faults.run import Run, scenario
 from tests.faults.scenarios.crashes import KILL_RECOVERY
 from tests.faults.scenarios.races import at_once
 from tests.faults.workload import WISH, Client
-from tests.support.processes import eventually
-from tests.support.rows import a_row, begin_import
+from tests.support.rows import a_row, begin_import, settled
 
 OCCURRENCES = 6
 ROWS = 500
@@ -128,17 +127,11 @@ def brought_in(run: Run) -> None:
     """Each row becomes one volunteer, and is taken back once."""
     staff, registry = run.fleet.person(run.workload.villages[0].staff), run.fleet.database("registry")
     begun = begin_import(staff, [a_row(姓名="测试员", 手机号="19900001234") for _ in range(ROWS)])
-    path, mine = f"/v1/imports/{begun['id']}", {"$regex": f"^{begun['id']}-"}
+    mine = {"$regex": f"^{begun['id']}-"}
 
     def carried(command: str, state: str) -> dict[str, Any]:
-        staff.insist(f"{path}/{command}")
-
-        def reached() -> dict[str, Any] | None:
-            now: dict[str, Any] = staff.read_when_up(path)
-            return now if now["state"] == state else None
-
-        found: dict[str, Any] = eventually(reached, 60, f"the import is {state}")
-        return found
+        staff.insist(f"/v1/imports/{begun['id']}/{command}")
+        return settled(staff, begun, state)
 
     for command, counted, state in (("execute", "created", "done"), ("undo", "undone", "undone")):
         done = crash_during(
