@@ -21,6 +21,7 @@ from gateway.routes import (
     identity,
     imports,
     matching,
+    notifications,
     orders,
     records,
     registry,
@@ -53,7 +54,8 @@ def build() -> FastAPI:
     for middleware in (Shedding, BodyLimit, AddressLimit):  # the last one comes first
         app.add_middleware(middleware)
     for module in (
-        orders, cases, support, series, matching, teams, volunteers, registry, records, imports, identity, health,
+        orders, cases, support, series, matching, teams, volunteers, registry, records, imports, notifications,
+        identity, health,
     ):  # fmt: skip
         app.include_router(module.router)
     app.add_exception_handler(ServiceError, on_service_error)  # type: ignore[arg-type]

@@ -74,6 +74,8 @@ class Tracked:
     """None: it is new."""
     events: list[tuple[int, Event, Trace]] = field(default_factory=list)
     dirty: bool = False
+    once: bool = False
+    """It is written only where nothing is yet."""
     rows: list[Document] = field(default_factory=list)
     """The events as they are written."""
 
@@ -187,6 +189,13 @@ class Repository(Generic[A]):
         """Insert a new aggregate with the events that tell of it."""
         self.track_new(aggregate)
         self.save(aggregate, *events)
+
+    def add_once(self, aggregate: A) -> None:
+        """Insert a new aggregate unless there is one with its id: whoever runs again adds nothing.
+
+        It asks for nothing first, and it is committed by itself, so a handler needs no inbox for it.
+        """
+        self._work.track(self.collection, aggregate.id, Tracked(aggregate, None, dirty=True, once=True))
 
     def track_new(self, aggregate: A) -> None:
         """An aggregate that is inserted if it is saved later."""

@@ -5,7 +5,7 @@ import os
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveFloat, SecretStr, field_validator
+from pydantic import Field, PositiveFloat, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     """A silent resident's default rating comes after this."""
     retry_delays: Annotated[tuple[PositiveFloat, ...], NoDecode] = Field(default=(1, 10, 60), min_length=1)
     """A list as JSON: seconds between the attempts of a failing handler, one level each."""
+    sms_url: str | None = Field(default=None, pattern="^https?://.")
+    """Where short messages are posted; without it there are none, and people read in the app only."""
+    sms_secret: SecretStr | None = Field(default=None, validate_default=True)
+    """URL-safe base64 of at least 32 bytes, which signs what is posted."""
     heartbeat: int = Field(default=10, ge=1)
     """Seconds; a link to the broker that is silent for twice as long is taken for dead."""
 
@@ -64,6 +68,15 @@ class Settings(BaseSettings):
     def _is_a_key(cls, value: SecretStr) -> SecretStr:
         if len(random_key(value.get_secret_value())) != KEY_BYTES:
             raise ValueError(f"must be the URL-safe base64 of {KEY_BYTES} bytes")
+        return value
+
+    @field_validator("sms_secret")
+    @classmethod
+    def _signs_what_is_posted(cls, value: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        if value is not None:
+            random_key(value.get_secret_value())
+        elif others.data.get("sms_url"):
+            raise ValueError("must be there where SIDAN_SMS_URL is")
         return value
 
     def database(self, service: str) -> str:

@@ -252,7 +252,7 @@ class _Batch:
     def _handle(self, delivery: Delivery) -> None:
         envelope = delivery.envelope
         telemetry.enter(telemetry.Trace(envelope.correlation_id, envelope.id, envelope.traceparent))
-        self.uow.sequence = envelope.sequence
+        self.uow.sequence, self.uow.event_id, self.uow.event_time = envelope.sequence, envelope.id, envelope.time
         self.handler(self.service, self._untouched(delivery))
         if not self.idempotent:
             self.uow.insert(INBOX, {"_id": self._key(envelope), "at": now()})

@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, TypeVar, cast
 
 import eventlet
@@ -74,6 +74,8 @@ class Work:
         """Whether this replica is the one that does the work of timers."""
         self.sequence = 0
         """Of the event that is handled: the version of the aggregate that it tells of."""
+        self.event_id, self.event_time = "", datetime.min.replace(tzinfo=UTC)
+        """Of the event that is handled: the same however often it comes."""
         self.until = until
         """When whoever waits for it stops waiting, by the monotonic clock."""
         self._committed = committed
@@ -281,17 +283,20 @@ def _apply(collection: Any, batch: list[Write], session: ClientSession | None) -
     """Whether every write found what it had loaded."""
     if len(batch) > 1:
         result = collection.bulk_write(batch, session=session)
-        return bool(result.inserted_count + result.matched_count == len(batch))
+        return bool(result.inserted_count + result.matched_count + result.upserted_count == len(batch))
     (write,) = batch
     if isinstance(write, InsertOne):
         collection.insert_one(write._doc, session=session)
         return True
-    return bool(collection.update_one(write._filter, write._doc, session=session).matched_count)
+    updated = collection.update_one(write._filter, write._doc, upsert=bool(write._upsert), session=session)
+    return bool(updated.matched_count or updated.upserted_id is not None)
 
 
 def _write_of(id: str, tracked: Tracked, time: datetime) -> Write:
     rows = tracked.rows = [_outbox_row(sequence, event, time, trace) for sequence, event, trace in tracked.events]
     changes = tracked.changes()
+    if tracked.once:
+        return UpdateOne({"_id": id}, {"$setOnInsert": changes}, upsert=True)
     if tracked.loaded is None:
         return InsertOne(changes | ({OUTBOX: rows, OUTBOX_SINCE: time} if rows else {}))
     update: Document = {"$set": changes}

@@ -49,12 +49,30 @@ class Segment(BaseModel):
     end: datetime = Field(alias="to")
 
 
+class Concern(BaseModel):
+    """Whom an order concerns when something happens to it, for whoever tells them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    resident: str
+    """Account id, as ``placed_by``."""
+    placed_by: str
+    item_id: str
+    held_at: str
+    """The site whose turn it is, or was when a team accepted."""
+    team_id: str | None = None
+    """The one that has accepted."""
+    urgent: bool = False
+
+
 class DispatchEvent(Event):
     owner: ClassVar[str] = "dispatch"
     subject: ClassVar[str] = "order_id"
 
     order_id: str
     tier: Tier
+    concerns: Concern | None = None
+    """None in events from before there were notifications."""
 
 
 class OrderPlaced(DispatchEvent):

@@ -515,6 +515,8 @@ class AddAccount(Command):
     kind: AccountKind = "person"
     active: bool = True
     """False suspends it: no token is issued, and those that were are refused."""
+    phone: Phone | None = None
+    """Where short messages go; without it to the number of the volunteer that the person is."""
 
 
 class AddVolunteer(Command):

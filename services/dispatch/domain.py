@@ -560,9 +560,10 @@ class Order:
 
     def cancel(self, actor: Actor, reason: str, now: datetime) -> list[Event]:
         self._check("cancel")
+        where = self._where()  # with the team that will not come now
         self._release(OfferState.LAPSED)
         self._end(State.CANCELLED, actor, reason, now)
-        return [facts.OrderCancelled(**self._where())]
+        return [facts.OrderCancelled(**where)]
 
     def reject(self, actor: Actor, reason: str, now: datetime) -> list[Event]:
         self._check("reject")
@@ -615,7 +616,11 @@ class Order:
         return {"state": self.state, "possible": self.possible}
 
     def _where(self) -> dict[str, object]:
-        return {"order_id": self.id, "site": self.site, "tier": self.tier}
+        concern = facts.Concern(
+            resident=self.resident_id, placed_by=self.placed_by, item_id=self.item_id, held_at=self.seat.site,
+            team_id=self.accepted_by, urgent=self.urgent,
+        )  # fmt: skip
+        return {"order_id": self.id, "site": self.site, "tier": self.tier, "concerns": concern}
 
     def _record(self) -> dict[str, object]:
         segments = [facts.Segment(volunteer_id=s.volunteer_id, start=s.start, end=s.end) for s in self.segments]

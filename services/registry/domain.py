@@ -27,6 +27,7 @@ from services.contracts.registry import (
     TargetGroup,
     Tier,
 )
+from services.registry import identity
 
 TIERS = (Tier.CITY, Tier.CENTER, Tier.INSTITUTE, Tier.STATION)
 STAR_THRESHOLDS = (100, 300, 600, 1000, 1500)
@@ -204,6 +205,7 @@ class Account:
     password_hash: str
     active: bool = True
     """A suspended account signs in no more, and its tokens are refused."""
+    phone: Secret = ""
     version: int = _uncompared(0)
 
     @classmethod
@@ -212,6 +214,7 @@ class Account:
         account = cls(
             id=wanted.id, kind=wanted.kind, username=wanted.username, name=wanted.name, roles=sorted(set(wanted.roles)),
             site=wanted.site, volunteer=wanted.volunteer, password_hash=password_hash, active=wanted.active,
+            phone=identity.mobile(wanted.phone) if wanted.phone else known.phone if known else "",
         )  # fmt: skip
         if known is not None and known.volunteer and account.volunteer is None:
             account.become_volunteer(known.volunteer)

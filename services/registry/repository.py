@@ -1,10 +1,10 @@
 """The registry's aggregates, with the indexes of their queries."""
 
 from collections.abc import Collection, Iterator
-from datetime import date
+from datetime import date, datetime
 from typing import TypeVar
 
-from pymongo import ASCENDING, IndexModel
+from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from services.chassis.repository import (
     PAGE_LIMIT,
@@ -17,6 +17,8 @@ from services.chassis.repository import (
 from services.registry.directory import Kind, Listing, listing_id, place_of, search_terms, terms_of
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
 from services.registry.imports import KEPT, Batch, Import, batch_id
+from services.registry.notifications import KEPT as NOTIFICATIONS_KEPT
+from services.registry.notifications import Notification, Preferences, SmsState
 from services.registry.records.record import Record, RecordEntry, met_as
 from services.registry.teams import MemberState, Team, TeamState
 from services.registry.volunteers import Entry, RealName, Viewing, Volunteer
@@ -313,3 +315,52 @@ class RecordLog(Repository[RecordEntry]):
 
     def whole(self, record_id: str) -> list[RecordEntry]:
         return self.select({"record_id": record_id})
+
+
+class Notifications(Repository[Notification]):
+    collection = "notifications"
+    aggregate = Notification
+    unknown = "没有这条通知"
+    indexes = (
+        IndexModel([("account", ASCENDING), BY_ID]),
+        IndexModel([("account", ASCENDING), ("read_at", ASCENDING), BY_ID]),
+        IndexModel([("sms.due_at", ASCENDING)], partialFilterExpression={"sms.state": SmsState.WAITING.value}),
+        IndexModel(
+            [("sms.number", ASCENDING), ("sms.day", ASCENDING)], partialFilterExpression={"sms.number": {"$gt": ""}}
+        ),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=int(NOTIFICATIONS_KEPT.total_seconds())),
+    )
+
+    def of(self, account: str, unread: bool, limit: int, cursor: str | None) -> Page[Notification]:
+        """Newest first."""
+        return self.page({"account": account} | ({"read_at": None} if unread else {}), limit, cursor)
+
+    def unread(self, account: str, most: int) -> int:
+        return self._documents.count_documents({"account": account, "read_at": None}, limit=most)
+
+    def unread_up_to(self, account: str, id: str, limit: int) -> list[Notification]:
+        """Newest first."""
+        query = {"account": account, "read_at": None, "_id": {"$lte": id}}
+        return self.select(query, [("_id", DESCENDING)], limit)
+
+    def whole(self, account: str) -> list[Notification]:
+        return self.select({"account": account})
+
+    def with_sms_due(self, time: datetime, limit: int) -> list[Notification]:
+        query = {"sms.state": SmsState.WAITING, "sms.due_at": {"$lte": time}}
+        return self.select(query, [("sms.due_at", ASCENDING)], limit)
+
+    def with_sms_waiting(self) -> int:
+        query = {"sms.state": SmsState.WAITING, "sms.due_at": {"$type": "date"}}
+        return self._documents.count_documents(query)
+
+    def sms_sent(self, number: str, day: str, most: int) -> int:
+        return self._documents.count_documents({"sms.number": number, "sms.day": day}, limit=most)
+
+
+class AllPreferences(Repository[Preferences]):
+    collection = "notification_preferences"
+    aggregate = Preferences
+
+    def of(self, account: str) -> Preferences:
+        return self.find_or_new(account, lambda: Preferences(account))

@@ -18,8 +18,23 @@ from services.chassis.subscriber import subscribe
 from services.chassis.timer import every
 from services.contracts.activities import HoursEffective, HoursEvent, HoursReversed
 from services.contracts.actor import Actor, Role
+from services.contracts.dispatch import (
+    OrderAccepted,
+    OrderAlerted,
+    OrderAppointed,
+    OrderCancelled,
+    OrderCompleted,
+    OrderEscalated,
+    OrderMessaged,
+    OrderMissed,
+    OrderOffered,
+    OrderRejected,
+    OrderUnmet,
+    OrderWithdrawn,
+)
 from services.contracts.errors import Conflict, Forbidden, NotFound, ServiceError, Unauthenticated, invalid
 from services.contracts.imports import ExecuteImport, StageRows, StartImport, UndoImport
+from services.contracts.notifications import ReadNotification, ReadNotifications, SetPreferences
 from services.contracts.points import PointsDeposited, PointsEvent, PointsReversed
 from services.contracts.records import (
     AddRecord,
@@ -64,7 +79,7 @@ from services.contracts.registry import (
     WithdrawConsent,
 )
 from services.contracts.zone import CHINA
-from services.registry import domain, identity, imports, passwords, teams
+from services.registry import domain, identity, imports, notifying, passwords, teams
 from services.registry.directory import Kind, place_of, search_terms
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
 from services.registry.importing import Importing
@@ -81,10 +96,12 @@ from services.registry.records.record import (
 )
 from services.registry.repository import (
     Accounts,
+    AllPreferences,
     Batches,
     Directory,
     Imports,
     Log,
+    Notifications,
     RecordLog,
     Records,
     Releases,
@@ -106,8 +123,10 @@ from services.registry.views import (
     item_view,
     listed_site_view,
     listed_team_view,
+    notification_view,
     own_team_view,
     place_in_rows,
+    preferences_view,
     rows_page,
     site_view,
     team_view,
@@ -133,11 +152,13 @@ from services.registry.volunteers import (
 
 REFERENCE = "reference"
 DEMO_PASSWORD = "demo"
-AGE_TICK, IMPORT_TICK = 10.0, 1.0  # seconds
+AGE_TICK, IMPORT_TICK, SMS_TICK = 10.0, 1.0, 1.0  # seconds
 IMPORTS_AT_ONCE = 5
 BATCH_DEADLINE = 10.0  # seconds
 FIRST = 20
 """Of those that wait, how many are named; the others follow when these are done."""
+MOST_UNREAD, READ_AT_ONCE = 100, 500
+"""Nobody counts further than the first; with one command so many are marked."""
 DUE_AT_ONCE = 250
 """Volunteers that one tick looks at in one go; the next follows at once while there are more."""
 
@@ -158,7 +179,7 @@ class RegistryService:
         sites=Sites, teams=Teams, items=ServiceItems, volunteers=Volunteers, residents=Residents,
         accounts=Accounts, totals=Totals, releases=Releases, log=Log, directory=Directory, viewings=Viewings,
         imports=Imports, batches=Batches,
-        records=Records, record_log=RecordLog,
+        records=Records, record_log=RecordLog, notifications=Notifications, preferences=AllPreferences,
     )  # fmt: skip
 
     # -- who is asking ------------------------------------------------------------------------------
@@ -329,6 +350,9 @@ class RegistryService:
         if account_id and (account := self.uow.accounts.find(account_id)):
             account.end_volunteering()
             self.uow.accounts.save(account)
+            for notification in self.uow.notifications.whole(account.id):
+                notification.forget()
+                self.uow.notifications.save(notification)
         by = volunteer.id if sight is Sight.SELF else actor.id
         self.uow.log.add(Entry(str(ULID()), volunteer.id, now(), by, "erased", ""))
         return self._seen(actor, volunteer, sight)
@@ -585,6 +609,67 @@ class RegistryService:
             raise Forbidden("只有本站点和上级站点的工作人员可以查看修改记录")
         page = self.uow.record_log.of(record.id, limit, cursor)
         return {"items": [record_entry_view(entry) for entry in page.items], "next": page.next}
+
+    # -- notifications ------------------------------------------------------------------------------
+
+    @query
+    def notifications(
+        self, actor: Actor, unread: bool = False, limit: int = 50, cursor: str | None = None
+    ) -> dict[str, Any]:
+        page = self.uow.notifications.of(actor.id, unread, limit, cursor)
+        count = self.uow.notifications.unread(actor.id, MOST_UNREAD)
+        return {"unread": count, "items": [notification_view(n) for n in page.items], "next": page.next}
+
+    @command(ReadNotification)
+    def read_notification(self, actor: Actor, notification_id: str, command: ReadNotification) -> dict[str, Any]:
+        notification = self.uow.notifications.get(notification_id)
+        if notification.account != actor.id:
+            raise NotFound(self.uow.notifications.unknown)
+        if notification.read(now()):
+            self.uow.notifications.save(notification)
+        return notification_view(notification)
+
+    @command(ReadNotifications)
+    def read_notifications(self, actor: Actor, command: ReadNotifications) -> dict[str, Any]:
+        """So many in one go; ``more``: ask again for the older ones."""
+        unread = self.uow.notifications.unread_up_to(actor.id, command.up_to, READ_AT_ONCE)
+        for notification in unread:
+            notification.read(now())
+            self.uow.notifications.save(notification)
+        return {"read": len(unread), "more": len(unread) == READ_AT_ONCE}
+
+    @query
+    def notification_preferences(self, actor: Actor) -> dict[str, Any]:
+        return preferences_view(self.uow.preferences.of(actor.id), self.uow.accounts.get(actor.id).phone)
+
+    @command(SetPreferences)
+    def set_preferences(self, actor: Actor, command: SetPreferences) -> dict[str, Any]:
+        preferences, account = self.uow.preferences.of(actor.id), self.uow.accounts.get(actor.id)
+        preferences.bring_to(command)
+        self.uow.preferences.save(preferences)
+        if command.phone is not None:
+            account.phone = identity.mobile(command.phone) if command.phone else ""
+            self.uow.accounts.save(account)
+        notifying.Memories.wishes.forget(actor.id)
+        return preferences_view(preferences, account.phone)
+
+    @every(SMS_TICK)
+    def send_short_messages(self) -> int:
+        sending = notifying.sending()
+        return sending.send(self.uow) if sending and self.uow.leads() else 0
+
+    tell_accepted = subscribe(OrderAccepted, idempotent=True)(notifying.tell)
+    tell_alerted = subscribe(OrderAlerted, idempotent=True)(notifying.tell)
+    tell_appointed = subscribe(OrderAppointed, idempotent=True)(notifying.tell)
+    tell_cancelled = subscribe(OrderCancelled, idempotent=True)(notifying.tell)
+    tell_completed = subscribe(OrderCompleted, idempotent=True)(notifying.tell)
+    tell_escalated = subscribe(OrderEscalated, idempotent=True)(notifying.tell)
+    tell_messaged = subscribe(OrderMessaged, idempotent=True)(notifying.tell)
+    tell_missed = subscribe(OrderMissed, idempotent=True)(notifying.tell)
+    tell_offered = subscribe(OrderOffered, idempotent=True)(notifying.tell)
+    tell_rejected = subscribe(OrderRejected, idempotent=True)(notifying.tell)
+    tell_unmet = subscribe(OrderUnmet, idempotent=True)(notifying.tell)
+    tell_withdrawn = subscribe(OrderWithdrawn, idempotent=True)(notifying.tell)
 
     # -- reference data: sent again they change nothing ---------------------------------------------
 

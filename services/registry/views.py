@@ -7,6 +7,7 @@ from typing import Any
 
 from services.chassis.repository import PAGE_LIMIT, decode_position, encode_cursor
 from services.contracts.actor import Actor
+from services.contracts.notifications import Topic
 from services.contracts.privacy import mask, mask_name
 from services.registry.domain import (
     STAFFING,
@@ -17,6 +18,7 @@ from services.registry.domain import (
     may_read_posts,
 )
 from services.registry.imports import Batch, Form, Import
+from services.registry.notifications import Notification, Preferences
 from services.registry.standing import Rule, standing_of
 from services.registry.teams import Part, Team
 from services.registry.volunteers import Consent, Entry, Leave, Sight, Viewing, Volunteer
@@ -36,6 +38,27 @@ def identity_view(who: Account | Actor) -> dict[str, Any]:
         "roles": sorted(who.roles),
         "site": who.site,
         "volunteer": who.volunteer,
+    }
+
+
+def notification_view(notification: Notification) -> dict[str, Any]:
+    return {
+        "id": notification.id,
+        "time": notification.at,
+        "kind": notification.kind,
+        "text": notification.text,
+        "subject": {"type": "order", "id": notification.order_id},
+        "read_at": notification.read_at,
+        "sms": notification.sms.state if notification.sms else None,
+    }
+
+
+def preferences_view(preferences: Preferences, phone: str) -> dict[str, Any]:
+    """The phone is the caller's own, masked all the same."""
+    return {
+        "sms": {topic: preferences.wants_sms(topic) for topic in Topic},
+        "quiet": {"from": preferences.quiet_from, "to": preferences.quiet_to},
+        "phone": mask(phone) or None,
     }
 
 

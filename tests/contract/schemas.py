@@ -13,7 +13,9 @@ from pydantic import BaseModel
 
 from gateway import asyncapi
 from services.chassis.messages import Command, Event
-from services.contracts import activities, cases, dispatch, imports, points, records, registry, series, support
+from services.contracts import (
+    activities, cases, dispatch, imports, notifications, points, records, registry, series, support,
+)  # fmt: skip
 from tests.contract.compatibility import Schema, command_breaks, event_breaks
 
 FOLDER = Path(__file__).with_name("schemas")
@@ -28,7 +30,7 @@ def events() -> dict[str, type[Event]]:
 
 
 def commands() -> dict[str, type[Command]]:
-    modules = (registry, records, imports, dispatch, cases, support, series, activities, points)
+    modules = (registry, records, imports, dispatch, cases, support, series, notifications, activities, points)
     found = {value for module in modules for value in vars(module).values() if _is_command(value)}
     return {COMMAND_PREFIX + command.__name__: command for command in sorted(found, key=lambda c: c.__name__)}
 

@@ -35,10 +35,12 @@ from services.registry.importing import CHANGED, HAS_ACCOUNTS, HAS_PEOPLE, HAS_S
 from services.registry.imports import Import, Made, State
 from services.registry.repository import (
     Accounts,
+    AllPreferences,
     Batches,
     Directory,
     Imports,
     Log,
+    Notifications,
     RecordLog,
     Records,
     Releases,
@@ -135,6 +137,8 @@ class FakeWork:
             "batches": Batches,
             "records": Records,
             "record_log": RecordLog,
+            "notifications": Notifications,
+            "preferences": AllPreferences,
         }
         for name, repository in named.items():
             setattr(self, name, type(repository.__name__, (InMemory, repository), {})(self))
