@@ -41,7 +41,9 @@ def main() -> int:
     passing = _watch(endpoints["amqp"])
     _write("all times are Chinese time (Asia/Shanghai)")
     try:
-        _report(people, _play(people, passing))
+        played = _play(people, passing)
+        _report(people, played)
+        _told(people["resident"], played["id"])
         _report(people, _incident(people))
         _support(people)
         _canteen(endpoints["http"], people)
@@ -179,6 +181,17 @@ def _report(people: dict[str, Client], order: dict[str, Any]) -> None:
     _write("\n".join([*lines, "\nhours and points"]))
     for position, record in enumerate(order["records"]):
         _credited(people, order["id"], record["volunteer"], position)
+
+
+def _told(resident: Client, order_id: str) -> None:
+    """What the resident has read in the app meanwhile."""
+
+    def items() -> list[dict[str, Any]]:
+        found = resident.get("/v1/notifications?limit=200")["items"]
+        return [n for n in found[::-1] if n["subject"]["id"] == order_id]
+
+    _await("the resident is told", lambda: any(n["kind"] == "order.completed" for n in items()))
+    _write("\n".join(["\nnotifications of the resident", *(f"  {n['text']}" for n in items())]))
 
 
 def _credited(people: dict[str, Client], order_id: str, volunteer: str, position: int) -> None:

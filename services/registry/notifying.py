@@ -61,6 +61,9 @@ class Memory(Generic[T]):
             self._known[key] = time.monotonic() + self._seconds, found
         return found
 
+    def __contains__(self, key: str) -> bool:
+        return time.monotonic() < self._known.get(key, (0.0, None))[0]
+
     def forget(self, key: str) -> None:
         self._known.pop(key, None)
 
@@ -76,6 +79,14 @@ class Memories:
     leaders = Memory[str](REMEMBERED)
     staff = Memory[list[str]](REMEMBERED)
     wishes = Memory[Preferences](WISHES_REMEMBERED)
+
+
+def wishes_of(event: DispatchEvent) -> dict[str, set[str]]:
+    """What a batch asks for in one round trip: how those who have asked for the service want to be told."""
+    if event.concerns is None or not settings().sms_url:
+        return {}
+    askers = {event.concerns.resident, event.concerns.placed_by}
+    return {"preferences": {account for account in askers if account not in Memories.wishes}}
 
 
 def tell(service: Any, event: DispatchEvent) -> None:
@@ -155,6 +166,10 @@ class Sending:
             telemetry.SMS.labels(outcome)  # there from the start, or the first one would be no increase
 
     def send(self, uow: Any) -> int:
+        if not uow.leads():
+            telemetry.SMS_WAITING.set(0)  # another replica knows
+            telemetry.SMS_OLDEST.set(0)
+            return 0
         telemetry.SMS_WAITING.set(uow.notifications.with_sms_waiting())
         due: list[Notification] = uow.notifications.with_sms_due(now(), SMS_AT_ONCE)
         oldest = due[0].sms if due else None

@@ -656,20 +656,20 @@ class RegistryService:
     @every(SMS_TICK)
     def send_short_messages(self) -> int:
         sending = notifying.sending()
-        return sending.send(self.uow) if sending and self.uow.leads() else 0
+        return sending.send(self.uow) if sending else 0
 
-    tell_accepted = subscribe(OrderAccepted, idempotent=True)(notifying.tell)
-    tell_alerted = subscribe(OrderAlerted, idempotent=True)(notifying.tell)
-    tell_appointed = subscribe(OrderAppointed, idempotent=True)(notifying.tell)
-    tell_cancelled = subscribe(OrderCancelled, idempotent=True)(notifying.tell)
-    tell_completed = subscribe(OrderCompleted, idempotent=True)(notifying.tell)
-    tell_escalated = subscribe(OrderEscalated, idempotent=True)(notifying.tell)
-    tell_messaged = subscribe(OrderMessaged, idempotent=True)(notifying.tell)
-    tell_missed = subscribe(OrderMissed, idempotent=True)(notifying.tell)
-    tell_offered = subscribe(OrderOffered, idempotent=True)(notifying.tell)
-    tell_rejected = subscribe(OrderRejected, idempotent=True)(notifying.tell)
-    tell_unmet = subscribe(OrderUnmet, idempotent=True)(notifying.tell)
-    tell_withdrawn = subscribe(OrderWithdrawn, idempotent=True)(notifying.tell)
+    tell_accepted = subscribe(OrderAccepted, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_alerted = subscribe(OrderAlerted, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_appointed = subscribe(OrderAppointed, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_cancelled = subscribe(OrderCancelled, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_completed = subscribe(OrderCompleted, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_escalated = subscribe(OrderEscalated, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_messaged = subscribe(OrderMessaged, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_missed = subscribe(OrderMissed, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_offered = subscribe(OrderOffered, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_rejected = subscribe(OrderRejected, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_unmet = subscribe(OrderUnmet, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_withdrawn = subscribe(OrderWithdrawn, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
 
     # -- reference data: sent again they change nothing ---------------------------------------------
 

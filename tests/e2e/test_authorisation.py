@@ -104,6 +104,11 @@ MATRIX = {
     "POST /oauth/token": Row(f"{SIGNED_IN} {ANONYMOUS}"),
     "GET /v1/me": Row(SIGNED_IN),
     "GET /v1/inbox": Row(SIGNED_IN),  # what it holds: test_inbox
+    "GET /v1/notifications": Row(SIGNED_IN),  # whose, and who marks them: test_notifications
+    "POST /v1/notifications/read": Row(SIGNED_IN, body={"up_to": "0"}),
+    "POST /v1/notifications/{notification_id}/read": Row("", unknown=404),
+    "GET /v1/notification-preferences": Row(SIGNED_IN),
+    "POST /v1/notification-preferences": Row(SIGNED_IN, body={"quiet": {"from": "22:00", "to": "07:00"}}),
     "GET /v1/sites": Row(SIGNED_IN),
     "GET /v1/sites/{code}": Row(SIGNED_IN),
     "GET /v1/sites/{code}/demand": Row("holder above admin", "resident leader member stranger"),

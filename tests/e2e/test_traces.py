@@ -59,6 +59,7 @@ CANARIES = {
     "contact": "金丝雀的联系人",
     "minutes": "金丝雀在会上发言",
     "retirement": "金丝雀已经搬走",
+    "number for short messages": "13787654323",
 }
 STORED = (
     "registry.volunteers",
@@ -74,6 +75,8 @@ STORED = (
     "registry.record_log",
     "registry.imports",
     "registry.import_rows",
+    "registry.accounts",
+    "registry.notifications",
 )
 WORDS = {
     "wish of the tests": WISH["description"],
@@ -133,6 +136,15 @@ def _life(steps: Steps) -> None:
     assert steps.system.person("resident2").post("/v1/volunteers", wrong).status_code == 422
     _vouch(steps)
     steps.settled(order, "vol-leader1")
+
+
+def _wishes(steps: Steps) -> None:
+    """How somebody wants to be told."""
+    resident, number = steps.system.person("resident2"), CANARIES["number for short messages"]
+    path = "/v1/notification-preferences"
+    assert resident.post(path, {"phone": number}, "canary-wishes").json()["phone"] == "137****4323"
+    assert resident.post(path, {"phone": f"{number}1"}).status_code == 422
+    eventually(lambda: steps.system.person("resident").read("/v1/notifications")["items"], what="the resident is told")
 
 
 def _series(steps: Steps) -> None:
@@ -242,6 +254,7 @@ def test_nothing_personal_is_left_in_clear_anywhere(
     system: System, steps: Steps, rabbitmq: RabbitMQ, mongodb: MongoDB
 ) -> None:
     _life(steps)
+    _wishes(steps)
     _series(steps)
     _import(steps)
     _records(system)

@@ -12,6 +12,7 @@ from services.chassis import outbox, rpc, subscriber, telemetry, topology, unit_
 from services.chassis.broker import Consumer, Link, Publisher
 from services.contracts.dispatch import OrderCompleted
 from services.points.domain import Account
+from services.registry.notifications import Notification
 from tests.faults.patching import patch
 
 ELSEWHERE = ("accept-guard", "shedding", "hash-chain", "events-in-backup")
@@ -46,11 +47,17 @@ def no_inbox() -> None:
     """Every delivery is handled, duplicate or not."""
 
     def handle(self: Any, delivery: Any) -> None:
-        self.uow.sequence = delivery.envelope.sequence
+        envelope = delivery.envelope
+        self.uow.sequence, self.uow.event_id, self.uow.event_time = envelope.sequence, envelope.id, envelope.time
         self.handler(self.service, delivery.event)
 
     patch(subscriber._Batch, "_handle", handle)
     patch(subscriber._Batch, "_handled", lambda _self, _batch: set())
+
+
+def no_sms_ids() -> None:
+    """Each attempt to send a short message is another one to its gateway."""
+    patch(Notification, "sms_id", property(lambda _self: os.urandom(16).hex()))
 
 
 def no_business_ids() -> None:
@@ -306,6 +313,7 @@ MUTATIONS: dict[str, Callable[[], Any]] = {
     "outbox": no_outbox,
     "inbox": no_inbox,
     "business-ids": no_business_ids,
+    "sms-ids": no_sms_ids,
     "compare-and-set": no_compare_and_set,
     "transaction": no_transaction,
     "idempotency-key": no_idempotency,

@@ -13,7 +13,9 @@ from tests.faults.run import Run, scenario
 from tests.faults.scenarios.crashes import KILL_RECOVERY
 from tests.faults.scenarios.races import at_once
 from tests.faults.workload import WISH, Client
+from tests.support.processes import eventually
 from tests.support.rows import a_row, begin_import, settled
+from tests.support.sms_provider import SmsProvider
 
 OCCURRENCES = 6
 ROWS = 500
@@ -182,3 +184,56 @@ def photographed(run: Run) -> None:
     with run.load(plans=("photographed",)):
         for hit in (2, 5):
             run.crash("dispatch", "in_transaction@photos", hit)
+
+
+@scenario(
+    "F63",
+    "registry killed between a short message and its mark, and the gateway of short messages away for a while",
+    without="sms-ids",
+    recovery=KILL_RECOVERY,
+)
+def rung(run: Run) -> None:
+    """Each is at the provider at least once and with one id only; people are told once in the app."""
+    fleet, village, number = run.fleet, run.workload.villages[0], "13787650001"
+    team, kept = village.teams[0], fleet.database("registry")["notifications"]
+    resident, leader = fleet.person(village.resident), fleet.person(team.leader)
+    wishes = {"phone": number, "quiet": {"from": "00:00", "to": "00:00"}}
+    resident.insist("/v1/notification-preferences", wishes)
+    placed: list[str] = []
+
+    def take(count: int) -> None:
+        """So many orders of which the resident is rung."""
+        for _ in range(count):
+            placed.append(resident.insist("/v1/orders", WISH)["id"])
+            leader.insist(f"/v1/orders/{placed[-1]}/accept", {"team": team.id})
+
+    def mine(**more: Any) -> list[Any]:
+        return list(kept.find({"order_id": {"$in": placed}, "kind": "order.accepted", **more}))
+
+    def all_sent() -> bool:
+        return len(mine(**{"sms.state": "sent"})) == len(placed)
+
+    with SmsProvider() as provider:
+        try:
+            with run.trouble():
+                before = fleet.restarts["registry"]
+                fleet.restart_with("registry", **provider.settings, SIDAN_CRASH_AT="sms_sent:1")
+                meanwhile(run, lambda: take(2), "orders are taken")
+                fleet.until(lambda: fleet.restarts["registry"] > before, 30, "the registry to die at sms_sent")
+                fleet.until(all_sent, 60, "the short messages to be sent")
+            provider.moves.extend(["lose", "500", "503 2", "hang"])  # it is away
+            run.result.faults += 1
+            meanwhile(run, lambda: take(4), "orders are taken while the gateway is away")
+            fleet.until(all_sent, 90, "the short messages to be sent when it is back")
+        finally:
+            for setting in provider.settings:
+                fleet.processes["registry"].env.pop(setting, None)
+            fleet.restart_with("registry")
+    got = provider.of(number)
+    ids = {message.id for message in got}
+    run.expect(len(got) > len(placed), "some come again")
+    run.expect(len(ids) == len(placed), f"an id for each of {len(placed)} short messages, not {len(ids)}")
+    told = Counter(notification["order_id"] for notification in mine(account=resident.read("/v1/me")["id"]))
+    run.expect(told == dict.fromkeys(placed, 1), f"each told once, not {told}")
+    for id in placed:
+        resident.insist(f"/v1/orders/{id}/cancel", {"reason": "不需要了"})
