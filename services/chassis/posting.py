@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,7 +58,7 @@ def post(url: str, secret: bytes, id: str, content: Mapping[str, Any], seconds: 
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     connection = _connection(parts.scheme, parts.hostname or "", parts.port)
     try:
-        with eventlet.Timeout(seconds, Away):  # the socket's own would begin anew with each byte
+        with eventlet.Timeout(seconds, Away("no answer in time")):  # the socket's own would begin anew with each byte
             connection.request("POST", path, body, headers)
             response = connection.getresponse()
             response.read(MAX_ANSWER)
@@ -71,11 +72,16 @@ def post(url: str, secret: bytes, id: str, content: Mapping[str, Any], seconds: 
 def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
     connection: Any
     if scheme == "https":
-        connection = http.client.HTTPSConnection(host, port, context=ssl.create_default_context())
+        connection = http.client.HTTPSConnection(host, port, context=_tls())
     else:
         connection = http.client.HTTPConnection(host, port)
     connection._create_connection = _connected
     return connection  # type: ignore[no-any-return]
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 def _connected(address: tuple[str, int], *_arguments: Any) -> socket.socket:

@@ -296,6 +296,7 @@ def _write_of(id: str, tracked: Tracked, time: datetime) -> Write:
     rows = tracked.rows = [_outbox_row(sequence, event, time, trace) for sequence, event, trace in tracked.events]
     changes = tracked.changes()
     if tracked.once:
+        del changes["_id"]  # which comes from the filter
         return UpdateOne({"_id": id}, {"$setOnInsert": changes}, upsert=True)
     if tracked.loaded is None:
         return InsertOne(changes | ({OUTBOX: rows, OUTBOX_SINCE: time} if rows else {}))

@@ -19,6 +19,7 @@ from services.chassis.personal import blind_index
 from services.chassis.posting import Away
 from services.chassis.settings import settings
 from services.contracts.dispatch import Concern, DispatchEvent, OrderAlerted, OrderEscalated, OrderMissed
+from services.contracts.zone import CHINA
 from services.registry.domain import Account
 from services.registry.notifications import (
     KEPT,
@@ -37,8 +38,8 @@ REMEMBERED, WISHES_REMEMBERED = 60.0, 5.0
 """Seconds: who was a leader a minute ago may be told still; a text names nobody."""
 MOST_REMEMBERED = 20_000
 SMS_AT_ONCE = 20
-SMS_SECONDS = 5.0
-"""A batch that takes longer is cut short, so that its marks are written soon."""
+SMS_SECONDS = 2.0
+"""A batch that takes longer is cut short, so that its marks are written soon and a stop need not wait for it."""
 
 T = TypeVar("T")
 log = telemetry.logger("notifications")
@@ -76,7 +77,7 @@ class Memories:
 
     items = Memory[str](REMEMBERED)
     places = Memory[str](REMEMBERED)
-    leaders = Memory[str](REMEMBERED)
+    leaders = Memory[list[str]](REMEMBERED)
     staff = Memory[list[str]](REMEMBERED)
     wishes = Memory[Preferences](WISHES_REMEMBERED)
 
@@ -133,13 +134,19 @@ def _recipients(uow: Any, to: To, event: DispatchEvent, concerns: Concern) -> It
 
 
 def _leaders(uow: Any, teams: Iterable[str]) -> Iterator[str]:
-    def leader(team_id: str) -> str | None:
-        team = uow.teams.find(team_id)
-        volunteer = uow.volunteers.find(team.leader_id) if team else None
-        return volunteer.account_id if volunteer else None
+    """With whoever stands in for one who is away."""
 
-    found = (Memories.leaders.get(team, leader) for team in teams)
-    yield from (account for account in found if account)
+    def accounts(team_id: str) -> list[str] | None:
+        team = uow.teams.find(team_id)
+        leader = uow.volunteers.find(team.leader_id) if team else None
+        if leader is None:
+            return None
+        others = set(leader.stand_ins(now().astimezone(CHINA).date())) & set(team.member_ids)
+        leading = [leader, *uow.volunteers.find_many(sorted(others)).values()]
+        return [volunteer.account_id for volunteer in leading if volunteer.account_id]
+
+    for team in teams:
+        yield from Memories.leaders.get(team, accounts) or ()
 
 
 def _staff(uow: Any, sites: Iterable[str]) -> Iterator[str]:

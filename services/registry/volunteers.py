@@ -222,6 +222,10 @@ class Volunteer:
         self.absences = sorted([*ahead, leave], key=lambda leave: leave.start)
         return self._updated(site, today)
 
+    def stand_ins(self, day: date) -> list[str]:
+        """Who leads the volunteer's teams on a day."""
+        return [leave.stand_in for leave in self.absences if leave.start <= day <= leave.end and leave.stand_in]
+
     def leave(self, id: str) -> Leave:
         """Raise ``NotFound``."""
         for leave in self.absences:

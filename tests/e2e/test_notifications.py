@@ -254,11 +254,10 @@ def test_nothing_personal_is_in_texts_or_kept_in_clear(sms: System, provider: Sm
 
 
 def test_who_is_erased_leaves_no_notifications(sms: System) -> None:
-    order = Steps(sms).place()
-    come(sms, "leader2", order["id"], "order.offered")
-    volunteer = sms.person("leader2").read("/v1/me")["volunteer"]
-    sms.person("station").do(f"/v1/volunteers/{volunteer}/erase", {})
-    assert sms.person("leader2").read("/v1/notifications")["items"] == []
+    order = happen(sms, "volunteer2")
+    come(sms, "volunteer2", order, "order.accepted")
+    sms.person("station").do("/v1/volunteers/vol-volunteer2/erase")
+    assert sms.person("volunteer2").read("/v1/notifications")["items"] == []
 
 
 @pytest.mark.parametrize(

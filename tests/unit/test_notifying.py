@@ -11,14 +11,23 @@ from services.chassis.clock import now
 from services.chassis.posting import Away, signature
 from services.chassis.settings import settings
 from services.contracts.actor import Actor, Role
-from services.contracts.dispatch import Concern, OrderAccepted, OrderAlerted, OrderCancelled, OrderEscalated
+from services.contracts.dispatch import (
+    Concern,
+    OrderAccepted,
+    OrderAlerted,
+    OrderCancelled,
+    OrderEscalated,
+    OrderOffered,
+)
 from services.contracts.errors import NotFound
 from services.contracts.notifications import ReadNotification, SetPreferences
 from services.contracts.registry import Tier
+from services.contracts.zone import CHINA
 from services.registry import notifying
 from services.registry.domain import Account, Post
 from services.registry.notifications import Notification, SmsState
 from services.registry.sms import Refused, Unavailing
+from services.registry.volunteers import Leave
 from tests.support.rings import use_ring
 from tests.unit.test_registry_service import CENTER, INSTITUTE, STATION, City
 
@@ -103,6 +112,19 @@ def test_a_fact_about_what_is_not_known_yet_tells_those_who_are_known(city: City
     assert told(city) == {"resident": "order.cancelled"}
     notifying.tell(city.service, OrderAlerted(**about(), category="社区服务", sites=["999999", CENTER]))
     assert set(told(city)) == {"resident"}
+
+
+def test_a_leader_who_is_away_is_told_and_whoever_stands_in_for_them(city: City) -> None:
+    today = now().astimezone(CHINA).date()
+    members = ("leader", "mate", "other")
+    for number, id in enumerate(members):
+        city.add_volunteer(id, number)
+        city.work.volunteers.find(id).account_id = f"account-{id}"
+    city.work.volunteers.find("leader").absences.append(Leave("a", today, today, "mate"))
+    city.form_team(*members)
+    (team,) = city.work.teams.select({})
+    notifying.tell(city.service, OrderOffered(**about(urgent=True), team_ids=[team.id, "unknown"]))
+    assert set(told(city)) == {"account-leader", "account-mate"}
 
 
 def test_what_happened_too_long_ago_is_not_told(city: City) -> None:
