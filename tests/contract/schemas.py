@@ -14,7 +14,16 @@ from pydantic import BaseModel
 from gateway import asyncapi
 from services.chassis.messages import Command, Event
 from services.contracts import (
-    activities, cases, dispatch, imports, notifications, points, records, registry, series, support,
+    activities,
+    cases,
+    dispatch,
+    imports,
+    notifications,
+    points,
+    records,
+    registry,
+    series,
+    support,
 )  # fmt: skip
 from tests.contract.compatibility import Schema, command_breaks, event_breaks
 

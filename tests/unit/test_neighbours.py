@@ -1,9 +1,11 @@
 """Neighbours who need the same as an order: who they are, that each counts once, and who reads of them."""
 
+from typing import Any
+
 import pytest
 
 from services.contracts.actor import Actor
-from services.contracts.dispatch import OrderJoined, OrderLeft
+from services.contracts.dispatch import Concern, OrderJoined, OrderLeft
 from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound
 from services.contracts.registry import Tier
 from services.dispatch import permissions
@@ -32,7 +34,11 @@ KNOWN = {resident.id: Resident(resident.id, resident.site, applied=1) for reside
 
 def test_each_counts_once_and_the_resident_from_the_beginning() -> None:
     order = an_order(State.OFFERED)
-    where = {"order_id": order.id, "site": VILLAGE, "tier": Tier.STATION}
+    where: dict[str, Any] = {"order_id": order.id, "site": VILLAGE, "tier": Tier.STATION}
+    concern = Concern(
+        resident="r1", placed_by="r1", item_id="home-haircut", held_at=VILLAGE, team_id=None, urgent=False
+    )
+    where["concerns"] = concern
     assert order.join(NEIGHBOUR, "r2", MORNING) == [OrderJoined(**where, needed_by=2)]
     assert order.join(NEIGHBOUR, "r2", MORNING) == order.join(NEIGHBOUR, order.resident_id, MORNING) == []
     assert order.leave(NEIGHBOUR, "r2", MORNING) == [OrderLeft(**where, needed_by=1)]
