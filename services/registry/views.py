@@ -56,7 +56,7 @@ def notification_view(notification: Notification) -> dict[str, Any]:
 def preferences_view(preferences: Preferences, phone: str) -> dict[str, Any]:
     """The phone is the caller's own, masked all the same."""
     return {
-        "sms": {topic: preferences.wants_sms(topic) for topic in Topic},
+        "sms": {topic.value: preferences.wants_sms(topic) for topic in Topic},
         "quiet": {"from": preferences.quiet_from, "to": preferences.quiet_to},
         "phone": mask(phone) or None,
     }

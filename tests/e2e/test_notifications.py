@@ -188,6 +188,8 @@ def test_what_was_seen_is_marked_up_to_the_newest_of_it(sms: System) -> None:
 def test_what_may_not_have_arrived_is_sent_again_with_the_same_id(
     sms: System, provider: SmsProvider, move: str
 ) -> None:
+    village = sms.person("resident-village")
+    eventually(lambda: "waiting" not in [i["sms"] for i in village.read("/v1/notifications")["items"]])
     before = len(provider.received)
     provider.moves.append(move)
     order = happen(sms, "resident-village")

@@ -13,7 +13,6 @@ from tests.faults.run import Run, scenario
 from tests.faults.scenarios.crashes import KILL_RECOVERY
 from tests.faults.scenarios.races import at_once
 from tests.faults.workload import WISH, Client
-from tests.support.processes import eventually
 from tests.support.rows import a_row, begin_import, settled
 from tests.support.sms_provider import SmsProvider
 
