@@ -8,6 +8,7 @@ from typing import Any
 
 from bench import city
 from deploy.reference.rpc import Call, RpcClient
+from tests.e2e.steps import TEAMS
 from tests.faults.fleet import ACTOR, ANSWER, TWICE, VILLAGES
 from tests.faults.run import Run, scenario
 from tests.faults.scenarios.crashes import KILL_RECOVERY
@@ -19,7 +20,7 @@ from tests.support.sms_provider import SmsProvider
 OCCURRENCES = 6
 ROWS = 500
 HOURS, AT_ONCE = range(8, 18), 20
-RESIDENT = "resident"
+RESIDENT, LEADER = "resident", "leader1"
 """Of the demo: the lives' people order only what the load has them order."""
 
 
@@ -193,9 +194,9 @@ def photographed(run: Run) -> None:
 )
 def rung(run: Run) -> None:
     """Each is at the provider at least once and with one id only; people are told once in the app."""
-    fleet, village, number = run.fleet, run.workload.villages[0], "13787650001"
-    team, kept = village.teams[0], fleet.database("registry")["notifications"]
-    resident, leader = fleet.person(village.resident), fleet.person(team.leader)
+    fleet, number = run.fleet, "13787650001"
+    kept = fleet.database("registry")["notifications"]
+    resident, leader = fleet.person(RESIDENT), fleet.person(LEADER)
     wishes = {"phone": number, "quiet": {"from": "00:00", "to": "00:00"}}
     resident.insist("/v1/notification-preferences", wishes)
     placed: list[str] = []
@@ -204,7 +205,7 @@ def rung(run: Run) -> None:
         """So many orders of which the resident is rung."""
         for _ in range(count):
             placed.append(resident.insist("/v1/orders", WISH)["id"])
-            leader.insist(f"/v1/orders/{placed[-1]}/accept", {"team": team.id})
+            leader.insist(f"/v1/orders/{placed[-1]}/accept", {"team": TEAMS[LEADER]})
 
     def mine(**more: Any) -> list[Any]:
         return list(kept.find({"order_id": {"$in": placed}, "kind": "order.accepted", **more}))
