@@ -29,7 +29,7 @@ from services.chassis.topology import DEAD_SUFFIX, EVENT_LOG, UNROUTED, retry_qu
 
 KEPT_IN = {
     "site": "sites", "team": "teams", "item": "items", "resident": "residents", "volunteer": "volunteers",
-    "record": "records",
+    "record": "records", "household": "records",
     "order": "orders", "case": "cases", "support": "support_requests", "hours": "timesheets", "points": "accounts",
 }  # fmt: skip
 """The collection of the aggregate that tells a fact, by the fact's first word."""

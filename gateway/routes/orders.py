@@ -91,6 +91,15 @@ async def timeline(order_id: OrderId, call: Caller, limit: Limit = 50, cursor: T
     return await call.query("dispatch.timeline", order_id=order_id, limit=limit, cursor=cursor)
 
 
+@router.get("/{order_id}/views")
+async def views(order_id: OrderId, call: Caller, limit: Limit = 50, cursor: Text = None) -> Response:
+    """Who else has read of the order in clear, when and by which request; newest first, of three years.
+
+    Who has given a command stands in the timeline.
+    """
+    return await call.query("dispatch.order_views", order_id=order_id, limit=limit, cursor=cursor)
+
+
 @router.post("/{order_id}/offer")
 async def offer(order_id: OrderId, command: OfferOrder, call: Caller) -> Response:
     """The holding site offers it to teams, by default to all fitting ones."""

@@ -19,6 +19,12 @@ from services.contracts.records import (
 router = APIRouter(prefix="/v1", tags=["records"])
 
 
+@router.get("/beneficiaries")
+async def beneficiaries(call: Caller) -> Response:
+    """For whom the caller may order: who lives in the same household, if the caller is its proxy."""
+    return await call.query("registry.beneficiaries")
+
+
 def serve(body: type[RecordBody]) -> None:
     kind, title, about = body.kind, body.title, body.__doc__
     changed, asked = change_of(body), question_of(body)

@@ -1,10 +1,11 @@
-"""What dispatch accepts and publishes about cases: what staff have to look into after a service."""
+"""What dispatch accepts and publishes about cases: what staff have to look into, after a service or in a village."""
 
 from enum import StrEnum
 from typing import ClassVar
 
-from services.chassis.messages import Command, Event
-from services.contracts.dispatch import Text
+from services.chassis.messages import Command
+from services.contracts.dispatch import ConcerningEvent, Text
+from services.contracts.registry import Reason, SiteCode
 
 
 class Complaint(StrEnum):
@@ -16,14 +17,25 @@ class Complaint(StrEnum):
     OTHER = "other"
 
 
-class CaseEvent(Event):
-    owner: ClassVar[str] = "dispatch"
+LOW_RATING = "low_rating"
+"""A case that nobody has opened by a command."""
+
+
+class Report(StrEnum):
+    """What is told to a station without an order: a breach of village rules, or a quarrel to mediate (S18, S19)."""
+
+    BREACH = "breach"
+    MEDIATION = "mediation"
+
+
+class CaseEvent(ConcerningEvent):
     subject: ClassVar[str] = "case_id"
 
     case_id: str
     order_id: str
+    """Empty for what was reported, as ``team_id``."""
     kind: str
-    """``low_rating``, or what the complaint is about."""
+    """``LOW_RATING``, what the complaint is about, or what was reported."""
     team_id: str
     to_site: str
     """Whose staff look into it."""
@@ -33,6 +45,17 @@ class CaseOpened(CaseEvent):
     fact: ClassVar[str] = "case.opened"
 
 
+class CaseTaken(CaseEvent):
+    fact: ClassVar[str] = "case.taken"
+
+
+class CaseReferred(CaseEvent):
+    """To the next tier up."""
+
+    fact: ClassVar[str] = "case.referred"
+    from_site: str
+
+
 class CaseSettled(CaseEvent):
     fact: ClassVar[str] = "case.settled"
 
@@ -40,6 +63,25 @@ class CaseSettled(CaseEvent):
 class Complain(Command):
     about: Complaint
     text: Text
+
+
+class ReportCase(Command):
+    """``site``: where it is, by default the caller's."""
+
+    kind: Report
+    text: Text
+    site: SiteCode | None = None
+    urgent: bool = False
+
+
+class TakeCase(Command):
+    """Somebody of the place sees to it."""
+
+
+class ReferCase(Command):
+    """What the place cannot settle goes to the next tier up."""
+
+    reason: Reason
 
 
 class SettleCase(Command):

@@ -50,14 +50,15 @@ class Segment(BaseModel):
 
 
 class Concern(BaseModel):
-    """Whom an order concerns when something happens to it, for whoever tells them."""
+    """Whom an order, a case or a request concerns when something happens to it, for whoever tells them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     resident: str
     """Account id, as ``placed_by``."""
     placed_by: str
-    item_id: str
+    item_id: str = ""
+    """Of an order."""
     held_at: str
     """The site whose turn it is, or was when a team accepted."""
     team_id: str | None = None
@@ -65,14 +66,18 @@ class Concern(BaseModel):
     urgent: bool = False
 
 
-class DispatchEvent(Event):
+class ConcerningEvent(Event):
     owner: ClassVar[str] = "dispatch"
+
+    concerns: Concern | None = None
+    """None in events from before there were notifications."""
+
+
+class DispatchEvent(ConcerningEvent):
     subject: ClassVar[str] = "order_id"
 
     order_id: str
     tier: Tier
-    concerns: Concern | None = None
-    """None in events from before there were notifications."""
 
 
 class OrderPlaced(DispatchEvent):

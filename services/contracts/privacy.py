@@ -15,6 +15,8 @@ PHONE = re.compile(r"(?<!\d)((?:(?:00)?86)?[1１][3-9３-９]\d)[ -]?\d{4}[ -]?(
 """Also after the country's code, in groups and in full-width digits."""
 ID_NUMBER = re.compile(r"(?<!\d)(\d{6})\d{9}(\d{2}[\dXx])(?!\d)")
 
+VIEWINGS_KEPT = 3 * 366 * 24 * 3600
+"""Seconds: the law wants to see for three years how personal data were handled (PIPL, article 56)."""
 KEY_BYTES = 32
 FEWEST_DIFFERENT = 16
 """Among 32 random bytes there are practically never fewer different ones."""

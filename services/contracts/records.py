@@ -56,6 +56,17 @@ class RecordRetired(RecordEvent):
     fact: ClassVar[str] = "record.retired"
 
 
+class HouseholdUpdated(RegistryEvent):
+    """Who may order for whom: the accounts of its people, and of those who are proxies. Without any: it is gone."""
+
+    fact: ClassVar[str] = "household.updated"
+    subject: ClassVar[str] = "household_id"
+
+    household_id: str
+    members: list[str]
+    proxies: list[str]
+
+
 class AddRecord(Command):
     """``fields`` are those of the kind's model, which names what is wrong with them."""
 
@@ -562,6 +573,9 @@ class Household(PlacedBody):
     """Of the household, unique at its place."""
     address: Annotated[str, StringConstraints(min_length=1, max_length=300, strip_whitespace=True)] | None = None
     members: list[HouseholdMember] = Field(min_length=1, max_length=30)
+
+    def has_proxy(self, account_id: str) -> bool:
+        return any(member.proxy and member.account == account_id for member in self.members)
 
 
 KINDS: tuple[type[RecordBody], ...] = (

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from services.chassis.messages import Command, Event
-from services.contracts.dispatch import RateOrder, Text
+from services.chassis.messages import Command
+from services.contracts.dispatch import ConcerningEvent, RateOrder, Text
 from services.contracts.registry import Reason
 
 
@@ -15,8 +15,7 @@ class SupportKind(StrEnum):
     TECHNICAL = "technical"
 
 
-class SupportEvent(Event):
-    owner: ClassVar[str] = "dispatch"
+class SupportEvent(ConcerningEvent):
     subject: ClassVar[str] = "support_id"
 
     support_id: str

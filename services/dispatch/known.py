@@ -91,6 +91,18 @@ class Resident:
 
 
 @dataclass
+class Household:
+    """Account ids. ``proxies`` may order for the other ``members`` who live at ``site``."""
+
+    id: str
+    site: str
+    members: list[str]
+    proxies: list[str]
+    applied: int
+    version: int = 0
+
+
+@dataclass
 class Volunteer:
     """What decides whether a volunteer can be sent on a day (Chinese date)."""
 

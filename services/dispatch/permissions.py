@@ -81,14 +81,21 @@ def photographer(actor: Actor, order: Order, teams: Iterable[Team]) -> Side:
 
 
 def neighbour(
-    actor: Actor, order: Order, teams: Iterable[Team], beneficiary: Resident | None, on_behalf_of: str | None
+    actor: Actor,
+    order: Order,
+    teams: Iterable[Team],
+    beneficiary: Resident | None,
+    on_behalf_of: str | None,
+    is_proxy: bool,
 ) -> str:
-    """The resident who joins an order, or leaves it: one of its place; staff say for whom.
+    """The resident who joins an order, or leaves it: one of its place; staff and proxies say for whom.
 
     Raise as ``permit`` does, and ``Invalid`` to staff who name nobody of the place.
     """
     if actor.has(Role.RESIDENT) and actor.site == order.site and on_behalf_of in (None, actor.id):
         return actor.id
+    if is_proxy and beneficiary is not None and beneficiary.site == order.site:
+        return beneficiary.id
     if not may_read(actor, order, teams):
         raise NotFound(UNKNOWN)
     if not is_staff_above(actor, order.path):
@@ -147,6 +154,9 @@ ALLOWED: dict[str, Callable[[Actor, Order], bool]] = {
     "complain": is_requester,
     "no-show": lambda actor, order: is_requester(actor, order) or is_holding_staff(actor, order),
     "note": lambda actor, order: is_staff_above(actor, order.path),
+    "read_views": lambda actor, order: (
+        actor.is_admin or is_requester(actor, order) or is_staff_above(actor, order.path)
+    ),
     "read_notes": lambda actor, order: actor.is_admin or is_staff_above(actor, order.path),
     "cancel": lambda actor, order: is_requester(actor, order) or is_holding_staff(actor, order),
     "reopen": lambda actor, order: is_requester(actor, order) or is_staff_above(actor, order.path),
@@ -175,8 +185,12 @@ def led_team(actor: Actor, order: Order, teams: Iterable[Team], wanted: str | No
     raise Forbidden("只有这支队伍的队长可以这样操作")
 
 
-def check_placing(actor: Actor, place: Place, beneficiary: Resident | None, on_behalf_of: str | None) -> None:
-    """A resident orders at home; staff order for people of their places."""
+def check_placing(
+    actor: Actor, place: Place, beneficiary: Resident | None, on_behalf_of: str | None, is_proxy: bool
+) -> None:
+    """A resident orders at home, a proxy at the home of those of the household, staff for people of their places."""
+    if is_proxy and beneficiary is not None and beneficiary.site == place.id:
+        return
     if is_staff_above(actor, place.path):
         if on_behalf_of is not None and (beneficiary is None or beneficiary.site != place.id):
             raise NotFound("没有找到这位居民")
@@ -186,4 +200,4 @@ def check_placing(actor: Actor, place: Place, beneficiary: Resident | None, on_b
     if place.id != actor.site:
         raise Forbidden("只能在自己的村（社区）点单")
     if on_behalf_of not in (None, actor.id):
-        raise Forbidden("代他人点单请找本站工作人员")
+        raise Forbidden("代家人点单，请先请村（社区）工作人员把您登记为代办人；代别人点单请找站里")

@@ -9,11 +9,12 @@ from ulid import ULID
 
 from services.chassis.repository import INTERNAL, OF, Document, Page, Repository, from_document, united
 from services.contracts.actor import Actor, Role
+from services.contracts.privacy import VIEWINGS_KEPT
 from services.dispatch.cases import UNKNOWN as UNKNOWN_CASE
 from services.dispatch.cases import Case
 from services.dispatch.domain import FINAL, TRANSITIONS, UNKNOWN, Message, Note, Order, State
 from services.dispatch.inbox import ASKING, IN_A_POOL, OF_A_TEAM, Query, claimable
-from services.dispatch.known import Item, Place, Resident, Team, Volunteer
+from services.dispatch.known import Household, Item, Place, Resident, Team, Volunteer
 from services.dispatch.matching import RuleBook, Task
 from services.dispatch.photos import Photo
 from services.dispatch.quality import Figures, Life, Period
@@ -21,14 +22,14 @@ from services.dispatch.series import UNKNOWN as UNKNOWN_SERIES
 from services.dispatch.series import Series
 from services.dispatch.support import UNKNOWN as UNKNOWN_SUPPORT
 from services.dispatch.support import SupportRequest
+from services.dispatch.viewings import Viewing
 
 NEWEST = ("_id", DESCENDING)
+BY_ID = ("_id", ASCENDING)
 RUNNING = list(OF_A_TEAM.values())
 NOT_ENDED = [state for state in State if state not in FINAL]
 MOST_SIMILAR = 5
 MOST_NEAR = 20
-
-
 HAS_JOINED = {"joined.0": {"$exists": True}}
 
 
@@ -203,6 +204,13 @@ def _asked_or_below(actor: Actor, asker: str) -> list[dict[str, Any]]:
     return [{asker: actor.id}, *below]
 
 
+def _waiting(documents: Any, query: dict[str, Any]) -> dict[str, Any]:
+    """How many, how many of them urgent, and the first deadline."""
+    urgent = {"$sum": {"$cond": ["$urgent", 1, 0]}}
+    count = {"$group": {"_id": None, "count": {"$sum": 1}, "urgent": urgent, "due_at": {"$min": "$due_at"}}}
+    return next(documents.aggregate([{"$match": query}, count]), {})
+
+
 def _within(scope: list[dict[str, Any]], wanted: dict[str, Any]) -> dict[str, Any]:
     return {"$and": [{"$or": scope}, wanted]} if scope else wanted
 
@@ -238,6 +246,14 @@ class Photos(Repository[Photo]):
         return [from_document(Photo, document) for document in found]
 
 
+CASE_STATES: dict[str, dict[str, Any]] = {
+    "waiting": {"is_open": True},
+    "open": {"is_open": True, "taken_by": None},
+    "taken": {"is_open": True, "taken_by": {"$type": "string"}},
+    "settled": {"is_open": False},
+}
+
+
 class Cases(Repository[Case]):
     collection = "cases"
     aggregate = Case
@@ -253,8 +269,8 @@ class Cases(Repository[Case]):
         """What the actor may read; ``wanted`` narrows it."""
         return self.page(_within(_asked_or_below(actor, "opened_by"), wanted), limit, cursor)
 
-    def waiting_at(self, site: str) -> int:
-        return self._documents.count_documents({"site": site, "is_open": True})
+    def waiting_at(self, site: str) -> dict[str, Any]:
+        return _waiting(self._documents, {"site": site, "is_open": True})
 
 
 class SupportRequests(Repository[SupportRequest]):
@@ -275,10 +291,7 @@ class SupportRequests(Repository[SupportRequest]):
         return self.page(_within(_asked_or_below(actor, "asked_by"), wanted), limit, cursor)
 
     def waiting_at(self, center: str) -> dict[str, Any]:
-        """How many, and the first deadline."""
-        query = {"center": center, "due_at": {"$type": "date"}}
-        count = {"$group": {"_id": None, "count": {"$sum": 1}, "due_at": {"$min": "$due_at"}}}
-        return next(self._documents.aggregate([{"$match": query}, count]), {})
+        return _waiting(self._documents, {"center": center, "due_at": {"$type": "date"}})
 
 
 class Teams(Repository[Team]):
@@ -309,6 +322,29 @@ class Items(Repository[Item]):
 class Residents(Repository[Resident]):
     collection = "residents"
     aggregate = Resident
+
+
+class Viewings(Repository[Viewing]):
+    collection = "order_views"
+    aggregate = Viewing
+    indexes = (
+        IndexModel([("orders", ASCENDING), BY_ID]),
+        IndexModel([("at", ASCENDING)], expireAfterSeconds=VIEWINGS_KEPT),
+    )
+
+    def of(self, order_id: str, limit: int, cursor: str | None) -> Page[Viewing]:
+        """Newest first."""
+        return self.page({"orders": order_id}, limit, cursor)
+
+
+class Households(Repository[Household]):
+    collection = "households"
+    aggregate = Household
+    indexes = (IndexModel([("proxies", ASCENDING)]),)
+
+    def let_order(self, proxy: str, beneficiary: Resident) -> bool:
+        wanted = {"proxies": proxy, "members": beneficiary.id, "site": beneficiary.site}
+        return bool(self.select(wanted, limit=1))
 
 
 class Volunteers(Repository[Volunteer]):

@@ -1,7 +1,7 @@
 """Dispatch: an order's way from the resident's wish to its close."""
 
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from services.chassis.subscriber import subscribe
 from services.chassis.telemetry import DUE_OLDEST, logger
 from services.chassis.timer import every
 from services.contracts.actor import SYSTEM, Actor, Role
-from services.contracts.cases import Complain, SettleCase
+from services.contracts.cases import Complain, ReferCase, ReportCase, SettleCase, TakeCase
 from services.contracts.dispatch import (
     AcceptOrder,
     AddNote,
@@ -44,6 +44,7 @@ from services.contracts.dispatch import (
     WithdrawOrder,
 )
 from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound, ServiceError, invalid
+from services.contracts.records import HouseholdUpdated
 from services.contracts.registry import (
     ItemPublished,
     ResidentRegistered,
@@ -76,9 +77,11 @@ from services.dispatch.known import Place, Team
 from services.dispatch.matching import RuleBook
 from services.dispatch.photos import Photo, PhotoStore
 from services.dispatch.repository import (
+    CASE_STATES,
     AllFigures,
     AllSeries,
     Cases,
+    Households,
     Items,
     Lives,
     Messages,
@@ -90,10 +93,12 @@ from services.dispatch.repository import (
     Rules,
     SupportRequests,
     Teams,
+    Viewings,
     Volunteers,
 )
 from services.dispatch.series import ENDED, MOST_RUNNING, MOVED, Series, call_off
 from services.dispatch.support import SupportRequest, SupportState
+from services.dispatch.viewings import Request, Viewing
 from services.dispatch.views import (
     case_view,
     day_view,
@@ -108,6 +113,7 @@ from services.dispatch.views import (
     series_view,
     support_view,
     timeline_view,
+    viewing_view,
     waiting_cases_view,
     waiting_support_view,
     waiting_view,
@@ -140,8 +146,8 @@ class DispatchService:
 
     uow = UnitOfWork(
         orders=Orders, messages=Messages, notes=Notes, photos=Photos, cases=Cases, rules=Rules, series=AllSeries,
-        teams=Teams, places=Places, items=Items, residents=Residents, volunteers=Volunteers, lives=Lives,
-        figures=AllFigures, support_requests=SupportRequests,
+        teams=Teams, places=Places, items=Items, residents=Residents, households=Households, volunteers=Volunteers,
+        lives=Lives, viewings=Viewings, figures=AllFigures, support_requests=SupportRequests,
     )  # fmt: skip
 
     # -- commands -----------------------------------------------------------------------------------
@@ -226,7 +232,7 @@ class DispatchService:
         events = order.rate(actor, command.score, command.comment, now())
         self.uow.orders.save(order, *events)
         if command.score <= LOW_SCORE:
-            case, opened = Case.after_rating(order, now())
+            case, opened = Case.after_rating(order, _deadlines(), now())
             self.uow.cases.add(case, *opened)
         return order_view(order, actor, own)
 
@@ -331,15 +337,28 @@ class DispatchService:
     @command(Complain)
     def complain(self, actor: Actor, order_id: str, command: Complain) -> dict[str, Any]:
         order, _ = self._permitted("complain", actor, order_id)
-        case, events = Case.complain(str(ULID()), order, command.about, actor, command.text, now())
+        case, events = Case.complain(str(ULID()), order, command.about, actor, command.text, _deadlines(), now())
         self.uow.cases.add(case, *events)
         return case_view(case)
 
+    @command(ReportCase)
+    def report_case(self, actor: Actor, command: ReportCase) -> dict[str, Any]:
+        place = self._place(command.site or actor.site)
+        case, events = Case.report(str(ULID()), actor, place, self._chain(place), command, _deadlines(), now())
+        self.uow.cases.add(case, *events)
+        return case_view(case)
+
+    @command(TakeCase)
+    def take_case(self, actor: Actor, case_id: str, command: TakeCase) -> dict[str, Any]:
+        return self._move_case(actor, case_id, lambda case: case.take(actor, now()))
+
+    @command(ReferCase)
+    def refer_case(self, actor: Actor, case_id: str, command: ReferCase) -> dict[str, Any]:
+        return self._move_case(actor, case_id, lambda case: case.refer(actor, command.reason, _deadlines(), now()))
+
     @command(SettleCase)
     def settle_case(self, actor: Actor, case_id: str, command: SettleCase) -> dict[str, Any]:
-        case = self._case(actor, case_id)
-        self.uow.cases.save(case, *case.settle(actor, command.outcome, now()))
-        return case_view(case)
+        return self._move_case(actor, case_id, lambda case: case.settle(actor, command.outcome, now()))
 
     @command(RequestSupport)
     def request_support(self, actor: Actor, command: RequestSupport) -> dict[str, Any]:
@@ -426,12 +445,13 @@ class DispatchService:
     def series(self, actor: Actor, series_id: str) -> dict[str, Any]:
         return series_view(self._series(actor, series_id), now())
 
-    @query
+    @command()
     def day(self, actor: Actor, code: str, day: str | None = None) -> dict[str, Any]:
         """What takes place at a site and below it on a day in China, as far as the actor may read it."""
         place, on = self._place(code), _day(day)
         own, begin = self._own(actor), midnight(on)
         orders = self.uow.orders.of_day(actor, own, place.id, begin, begin + timedelta(days=1), MOST_OF_A_DAY)
+        self._trace(actor, orders, own, Request.DAY)
         return {"site": place.id, "date": on, "items": [day_view(order, actor, own) for order in orders]}
 
     @query
@@ -448,9 +468,10 @@ class DispatchService:
         page = self.uow.orders.joined_by(actor.id, limit, cursor)
         return {"items": [neighbour_view(order, actor) for order in page.items], "next": page.next}
 
-    @query
+    @command()
     def order(self, actor: Actor, order_id: str) -> dict[str, Any]:
         order, own = self._readable(actor, order_id)
+        self._trace(actor, [order], own, Request.READ)
         return order_view(order, actor, own)
 
     @query
@@ -471,11 +492,18 @@ class DispatchService:
         return {"items": [decision_view(d, shown, rules[d.rules].words) for d in decisions], "next": following}
 
     @query
+    def order_views(self, actor: Actor, order_id: str, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
+        order, _ = self._permitted("read_views", actor, order_id)
+        page = self.uow.viewings.of(order.id, limit, cursor)
+        return {"items": [viewing_view(viewing) for viewing in page.items], "next": page.next}
+
+    @command()
     def messages(self, actor: Actor, order_id: str, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
         order, own = self._readable(actor, order_id)
         if not permissions.may_listen(actor, order, own):
             raise Forbidden("接单以后，队长才能看到居民的留言")
         page = self.uow.messages.of(order.id, limit, cursor)
+        self._trace(actor, [order], own, Request.MESSAGES)
         return {"items": [message_view(message) for message in page.items], "next": page.next}
 
     @query
@@ -490,11 +518,13 @@ class DispatchService:
         order = self._photographed(actor, order_id)
         return {"items": [photo_view(photo) for photo in self._photos.listed(order.photos)]}
 
-    @query
+    @command()
     def photo(self, actor: Actor, order_id: str, photo_id: str) -> dict[str, Any]:
         """The picture itself, a JPEG as base64."""
-        if photo_id not in self._photographed(actor, order_id).photos:
+        order = self._photographed(actor, order_id)
+        if photo_id not in order.photos:
             raise NotFound("没有找到这张照片")
+        self._trace(actor, [order], self._own(actor), Request.PHOTO)
         return {"data": self._photos.get(photo_id).data}
 
     @query
@@ -502,10 +532,10 @@ class DispatchService:
         self, actor: Actor, state: str | None = None, kind: str | None = None, limit: int = 50,
         cursor: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Newest first."""
-        if state not in (None, "open", "settled"):
-            raise invalid("state", "可以填：open、settled")
-        wanted = {**({"is_open": state == "open"} if state else {}), **({"kind": kind} if kind else {})}
+        """Newest first. ``waiting`` is the state of all that are not settled."""
+        if state not in (None, *CASE_STATES):
+            raise invalid("state", "可以填：" + "、".join(CASE_STATES))
+        wanted = {**(CASE_STATES[state] if state else {}), **({"kind": kind} if kind else {})}
         page = self.uow.cases.visible(actor, wanted, limit, cursor)
         return {"items": [case_view(case) for case in page.items], "next": page.next}
 
@@ -513,7 +543,7 @@ class DispatchService:
     def case(self, actor: Actor, case_id: str) -> dict[str, Any]:
         return case_view(self._case(actor, case_id))
 
-    @query
+    @command()
     def orders(
         self, actor: Actor, state: str | None = None, tier: str | None = None, site: str | None = None,
         holder: str | None = None, waiting: str | None = None, limit: int = 50, cursor: str | None = None,
@@ -525,6 +555,7 @@ class DispatchService:
         if waiting:
             wanted = {"$and": [wanted, inbox.matter(actor, own, waiting)]}
         page = self.uow.orders.visible(actor, own, wanted, limit, cursor)
+        self._trace(actor, page.items, own, Request.LIST)
         return {"items": [order_view(order, actor, own) for order in page.items], "next": page.next}
 
     @query
@@ -689,23 +720,38 @@ class DispatchService:
         sequence = self.uow.sequence
         self._learn(self.uow.residents, known.Resident(event.resident_id, event.site, sequence))
 
+    @subscribe(HouseholdUpdated, idempotent=True, loads=lambda event: {"households": [event.household_id]})
+    def learn_household(self, event: HouseholdUpdated) -> None:
+        """Who may order for whom."""
+        sequence = self.uow.sequence
+        self._learn(self.uow.households, known.Household(
+            event.household_id, event.site, event.members, event.proxies, sequence
+        ))  # fmt: skip
+
     # -- parts --------------------------------------------------------------------------------------
 
     def _orderable(
         self, actor: Actor, command: PlaceOrder | StartSeries
     ) -> tuple[Place, known.Item, list[domain.Seat]]:
         """What the actor asks for, where, and who could serve it; raise when the actor may not."""
-        code = command.site or actor.site
+        beneficiary, is_proxy = self._beneficiary(actor, command.on_behalf_of)
+        code = command.site or (beneficiary.site if beneficiary and is_proxy else actor.site)
         # Most codes begin with those of their parents (GB/T 2260), which the chain needs: one round trip for all.
         parents = {code[:digits] for digits in PARENTS}
         self.uow.load({"places": {code} | parents, "items": [command.service_item], "rules": parents})
         place = self._place(code)
-        beneficiary = self.uow.residents.find(command.on_behalf_of) if command.on_behalf_of else None
-        permissions.check_placing(actor, place, beneficiary, command.on_behalf_of)
+        permissions.check_placing(actor, place, beneficiary, command.on_behalf_of, is_proxy)
         item = self.uow.items.find(command.service_item)
         if item is None:
             raise invalid("service_item", domain.NO_SUCH_ITEM)
         return place, item, self._chain(place)
+
+    def _beneficiary(self, actor: Actor, named: str | None) -> tuple[known.Resident | None, bool]:
+        """Of a name that is given; and whether the actor orders for them as the household's proxy."""
+        beneficiary = self.uow.residents.find(named) if named else None
+        if beneficiary is None or named == actor.id:
+            return beneficiary, False
+        return beneficiary, self.uow.households.let_order(actor.id, beneficiary)
 
     def _chain(self, place: Place) -> list[domain.Seat]:
         return domain.chain_of(place, self.uow.places.find_many(place.path))
@@ -771,6 +817,12 @@ class DispatchService:
         case: Case = self.uow.cases.get(case_id)
         case.must_be_seen_by(actor)
         return case
+
+    def _move_case(self, actor: Actor, case_id: str, move: Callable[[Case], list[Event]]) -> dict[str, Any]:
+        case = self._case(actor, case_id)
+        if events := move(case):
+            self.uow.cases.save(case, *events)
+        return case_view(case)
 
     @property
     def _photos(self) -> PhotoStore:
@@ -858,8 +910,13 @@ class DispatchService:
 
     def _neighbour(self, actor: Actor, order_id: str, command: JoinOrder) -> tuple[Order, str]:
         order, named = self.uow.orders.get(order_id), command.on_behalf_of
-        beneficiary = self.uow.residents.find(named) if named else None
-        return order, permissions.neighbour(actor, order, self._own(actor), beneficiary, named)
+        beneficiary, is_proxy = self._beneficiary(actor, named)
+        return order, permissions.neighbour(actor, order, self._own(actor), beneficiary, named, is_proxy)
+
+    def _trace(self, actor: Actor, seen: Sequence[Order], own: Sequence[Team], request: Request) -> None:
+        """Committed before the answer leaves: what leaves no trace is not told."""
+        if viewing := Viewing.of(str(ULID()), seen, now(), actor, own, request):
+            self.uow.viewings.add(viewing)
 
     def _own(self, actor: Actor) -> list[Team]:
         """The actor's teams, with the actor as leader of those whose leader is away and has named them."""

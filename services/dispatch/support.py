@@ -12,6 +12,7 @@ from enum import StrEnum
 from services.chassis.messages import Event
 from services.contracts import support as facts
 from services.contracts.actor import Actor, Role
+from services.contracts.dispatch import Concern
 from services.contracts.errors import Forbidden, IllegalTransition, NotFound, invalid
 from services.contracts.privacy import Secret
 from services.contracts.registry import Category, Tier
@@ -161,7 +162,10 @@ class SupportRequest:
         self.timeline.append(Step(now, event, actor.id))
 
     def _about(self) -> dict[str, object]:
-        return {"support_id": self.id, "kind": self.kind, "site": self.site, "center": self.center}
+        concern = Concern(resident=self.asked_by, placed_by=self.asked_by, held_at=self.center)
+        return {
+            "support_id": self.id, "kind": self.kind, "site": self.site, "center": self.center, "concerns": concern
+        }  # fmt: skip
 
 
 def _check_goods(kind: SupportKind, goods: Sequence[Goods]) -> None:

@@ -19,6 +19,7 @@ from services.dispatch.quality import FACTS, Tally
 from services.dispatch.series import Occurrence, Series
 from services.dispatch.support import TITLES as SUPPORT_TITLES
 from services.dispatch.support import SupportRequest
+from services.dispatch.viewings import Viewing
 
 OF_NEIGHBOURS = ("joined", "left")
 
@@ -191,21 +192,31 @@ def photo_view(photo: Photo) -> dict[str, Any]:
     }
 
 
+def viewing_view(viewing: Viewing) -> dict[str, Any]:
+    """Of one of the orders; which the others were is not said."""
+    return {"id": viewing.id, "at": viewing.at, "by": viewing.by, "request": viewing.request}
+
+
 def case_view(case: Case) -> dict[str, Any]:
     return {
         "id": case.id,
-        "order": case.order_id,
+        "order": case.order_id or None,
         "kind": case.kind,
         "title": CASE_TITLES[case.kind],
-        "state": "open" if case.is_open else "settled",
+        "state": case.state,
+        "urgent": case.urgent,
+        "place": case.place,
         "site": case.site,
-        "team": case.team_id,
+        "team": case.team_id or None,
         "text": case.text,
         "opened_by": case.opened_by,
         "opened_at": case.opened_at,
+        "due_at": case.due_at,
+        "taken_by": case.taken_by,
         "settled_by": case.settled_by,
         "settled_at": case.settled_at,
         "outcome": case.outcome,
+        "timeline": [timeline_view(entry) for entry in case.timeline],
     }
 
 
@@ -241,8 +252,15 @@ def waiting_support_view(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def waiting_cases_view(count: int) -> dict[str, Any]:
-    return {"what": "follow_up", "title": "低分和投诉，待回访", "count": count, "cases": "/v1/cases?state=open"}
+def waiting_cases_view(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "what": "follow_up",
+        "title": "低分、投诉和反映的事，待办理",
+        "count": found.get("count", 0),
+        "urgent": found.get("urgent", 0),
+        "due_at": found.get("due_at"),
+        "cases": "/v1/cases?state=waiting",
+    }
 
 
 def timeline_view(entry: Entry) -> dict[str, Any]:

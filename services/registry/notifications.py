@@ -1,4 +1,4 @@
-"""Who is told of which fact about an order, in which words; and when a short message says it too.
+"""Who is told of which fact about an order, a case or a request, in which words; and when a short message says it too.
 
 No text names a person, a number or an address.
 """
@@ -10,7 +10,9 @@ from datetime import datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 
+from services.contracts.cases import LOW_RATING, CaseEvent, CaseOpened, CaseReferred, CaseSettled, CaseTaken
 from services.contracts.dispatch import (
+    ConcerningEvent,
     DispatchEvent,
     OrderAccepted,
     OrderAlerted,
@@ -27,6 +29,7 @@ from services.contracts.dispatch import (
 )
 from services.contracts.notifications import SetPreferences, Topic
 from services.contracts.registry import Tier
+from services.contracts.support import SupportAnswered, SupportDeclined, SupportRequested, SupportTaken
 from services.contracts.zone import CHINA
 
 KEPT = timedelta(days=90)
@@ -69,7 +72,7 @@ def _always(_event: Any) -> bool:
 class Line:
     """One row of the table."""
 
-    event: type[DispatchEvent]
+    event: type[ConcerningEvent]
     to: To
     topic: Topic
     text: str
@@ -77,8 +80,17 @@ class Line:
     when: Callable[[Any], bool] = _always
 
 
-def _urgent(event: OrderOffered) -> bool:
+def _urgent(event: ConcerningEvent) -> bool:
     return event.concerns is not None and event.concerns.urgent
+
+
+def _not_urgent(event: ConcerningEvent) -> bool:
+    return not _urgent(event)
+
+
+def _reported(event: CaseEvent) -> bool:
+    """By somebody who knows that it is a case; of a low rating the resident has said what there is to say."""
+    return event.kind != LOW_RATING
 
 
 def _by_resident(event: OrderMessaged | OrderAppointed) -> bool:
@@ -86,7 +98,7 @@ def _by_resident(event: OrderMessaged | OrderAppointed) -> bool:
 
 
 TABLE = (
-    Line(OrderOffered, To.OFFERED, Topic.OFFER, "有一张新点单：{item}（{place}），可以接单", lambda e: not _urgent(e)),
+    Line(OrderOffered, To.OFFERED, Topic.OFFER, "有一张新点单：{item}（{place}），可以接单", _not_urgent),
     Line(OrderOffered, To.OFFERED, Topic.URGENT, "有一张急单：{item}（{place}），请尽快看是否接单", _urgent),
     Line(OrderAlerted, To.ALERTED, Topic.URGENT, "下级有一张急单：{item}（{place}），请关注"),
     Line(OrderAccepted, To.ASKERS, Topic.ORDER, "您点的“{item}”已有队伍接单"),
@@ -114,17 +126,29 @@ TABLE = (
     Line(OrderRejected, To.ASKERS, Topic.ORDER, "您点的“{item}”没有受理，原因请在点单里查看，或问站里"),
     Line(OrderCancelled, To.ASKERS, Topic.PROGRESS, "您点的“{item}”已取消"),
     Line(OrderCancelled, To.TEAM, Topic.ORDER, "您队伍接的“{item}”（{place}）已取消，不用再去"),
+    Line(CaseOpened, To.STAFF, Topic.DESK, "有一件反映或投诉的事待办理（{place}）", _not_urgent),
+    Line(CaseOpened, To.STAFF, Topic.URGENT, "有一件急事待办理（{place}），请马上查看", _urgent),
+    Line(CaseTaken, To.ASKERS, Topic.PROGRESS, "您反映的事已有工作人员在办", _reported),
+    Line(CaseReferred, To.STAFF, Topic.DESK, "下级转来一件事（{place}），请办理", _not_urgent),
+    Line(CaseReferred, To.STAFF, Topic.URGENT, "下级转来一件急事（{place}），请马上查看", _urgent),
+    Line(CaseReferred, To.ASKERS, Topic.PROGRESS, "您反映的事已转到上一级办理", _reported),
+    Line(CaseSettled, To.ASKERS, Topic.ORDER, "您反映的事已经办结，结果请在手机上查看，或问站里", _reported),
+    Line(SupportRequested, To.STAFF, Topic.DESK, "有一项支持请求待办理（{place}）"),
+    Line(SupportTaken, To.ASKERS, Topic.PROGRESS, "您申请的支持已有人在办"),
+    Line(SupportAnswered, To.ASKERS, Topic.ORDER, "您申请的支持已经办理，请您评价"),
+    Line(SupportDeclined, To.ASKERS, Topic.ORDER, "您申请的支持没有受理，原因请在申请里查看"),
 )  # fmt: skip
 """Not here is what nobody would look up for: what they have done themselves, and what needs nothing of them."""
 
 
-def lines_of(event: DispatchEvent) -> list[Line]:
+def lines_of(event: ConcerningEvent) -> list[Line]:
     return [line for line in TABLE if type(event) is line.event and line.when(event)]
 
 
-def in_words(line: Line, event: DispatchEvent, item: str, place: str) -> str:
+def in_words(line: Line, event: ConcerningEvent, item: str, place: str) -> str:
     at = f"{event.start.astimezone(CHINA):%m月%d日 %H:%M}" if isinstance(event, OrderAppointed) else ""
-    return line.text.format(item=item, place=place, time=at, tier=TIERS[event.tier])
+    tier = TIERS[event.tier] if isinstance(event, DispatchEvent) else ""
+    return line.text.format(item=item, place=place, time=at, tier=tier)
 
 
 @dataclass
@@ -190,7 +214,9 @@ class Notification:
     """The fact."""
     topic: Topic
     text: str
-    order_id: str
+    subject_type: str
+    """The first word of the fact: ``order``, ``case``, ``support``."""
+    subject_id: str
     read_at: datetime | None = None
     sms: Sms | None = None
     version: int = 0
@@ -214,7 +240,7 @@ class Notification:
 
     def forget(self) -> None:
         """It is nobody's, and goes when its time is over."""
-        self.account = self.text = self.order_id = ""
+        self.account = self.text = self.subject_id = ""
         self.sms = None
 
     # -- its short message --------------------------------------------------------------------------

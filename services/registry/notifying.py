@@ -18,7 +18,7 @@ from services.chassis.crashpoints import crashpoint
 from services.chassis.personal import blind_index
 from services.chassis.posting import Away
 from services.chassis.settings import settings
-from services.contracts.dispatch import Concern, DispatchEvent, OrderAlerted, OrderEscalated, OrderMissed
+from services.contracts.dispatch import Concern, ConcerningEvent, OrderAlerted, OrderEscalated, OrderMissed
 from services.contracts.zone import CHINA
 from services.registry.domain import Account
 from services.registry.notifications import (
@@ -82,7 +82,7 @@ class Memories:
     wishes = Memory[Preferences](WISHES_REMEMBERED)
 
 
-def wishes_of(event: DispatchEvent) -> dict[str, set[str]]:
+def wishes_of(event: ConcerningEvent) -> dict[str, set[str]]:
     """What a batch asks for in one round trip: how those who have asked for the service want to be told."""
     if event.concerns is None or not settings().sms_url:
         return {}
@@ -90,13 +90,13 @@ def wishes_of(event: DispatchEvent) -> dict[str, set[str]]:
     return {"preferences": {account for account in askers if account not in Memories.wishes}}
 
 
-def tell(service: Any, event: DispatchEvent) -> None:
+def tell(service: Any, event: ConcerningEvent) -> None:
     """Notifications of the fact that is handled; the same ones however often it comes."""
     uow, concerns, at = service.uow, event.concerns, service.uow.event_time
     lines = lines_of(event)
     if concerns is None or not lines or now() - at > KEPT:
         return
-    item = Memories.items.get(concerns.item_id, lambda id: _name(uow.items, id)) or "服务"
+    item = Memories.items.get(concerns.item_id, lambda id: _name(uow.items, id)) if concerns.item_id else None
     place = Memories.places.get(event.site, lambda id: _name(uow.sites, id)) or event.site
     told = set[str]()
     for line in lines:
@@ -105,8 +105,9 @@ def tell(service: Any, event: DispatchEvent) -> None:
                 continue
             told.add(account)
             notification = Notification(
-                f"{uow.event_id}.{account}", account, at, event.fact, line.topic, in_words(line, event, item, place),
-                event.order_id,
+                f"{uow.event_id}.{account}", account, at, event.fact, line.topic,
+                in_words(line, event, item or "服务", place),
+                event.fact.partition(".")[0], event.subject_id(),
             )  # fmt: skip
             if settings().sms_url:
                 wishes = Memories.wishes.get(account, uow.preferences.of)
@@ -115,7 +116,7 @@ def tell(service: Any, event: DispatchEvent) -> None:
             uow.notifications.add_once(notification)
 
 
-def _recipients(uow: Any, to: To, event: DispatchEvent, concerns: Concern) -> Iterator[str]:
+def _recipients(uow: Any, to: To, event: ConcerningEvent, concerns: Concern) -> Iterator[str]:
     """Account ids."""
     match to:
         case To.ASKERS:

@@ -14,19 +14,18 @@ from services.chassis.repository import (
     decode_cursor,
     encode_cursor,
 )
+from services.contracts.privacy import VIEWINGS_KEPT
 from services.registry.directory import Kind, Listing, listing_id, place_of, search_terms, terms_of
 from services.registry.domain import Account, Release, Resident, ServiceItem, Site, VolunteerTotals
 from services.registry.imports import KEPT, Batch, Import, batch_id
 from services.registry.notifications import KEPT as NOTIFICATIONS_KEPT
 from services.registry.notifications import Notification, Preferences, SmsState
-from services.registry.records.record import Record, RecordEntry, met_as
+from services.registry.records.record import Record, RecordEntry, met_as, naming
 from services.registry.teams import MemberState, Team, TeamState
 from services.registry.volunteers import Entry, RealName, Viewing, Volunteer
 
 A = TypeVar("A", bound=Aggregate)
 BY_ID = ("_id", ASCENDING)
-VIEWINGS_KEPT = 3 * 366 * 24 * 3600
-"""Seconds: the law wants to see for three years how personal data were handled (PIPL, article 56)."""
 BATCHES_AT_ONCE = 2
 
 
@@ -299,6 +298,9 @@ class Records(Repository[Record]):
 
     def meeting(self, kind: str, meets: str) -> list[Record]:
         return self.select({"kind": kind, "terms": met_as(meets)}) if meets else []
+
+    def of_account(self, kind: str, account_id: str) -> list[Record]:
+        return self.select({"kind": kind, "terms": naming(account_id)})
 
     def holding(self, unique: str) -> Record | None:
         return next(iter(self.select({"unique": unique}, limit=1)), None) if unique else None

@@ -18,6 +18,7 @@ from services.chassis.subscriber import subscribe
 from services.chassis.timer import every
 from services.contracts.activities import HoursEffective, HoursEvent, HoursReversed
 from services.contracts.actor import Actor, Role
+from services.contracts.cases import CaseOpened, CaseReferred, CaseSettled, CaseTaken
 from services.contracts.dispatch import (
     OrderAccepted,
     OrderAlerted,
@@ -39,8 +40,8 @@ from services.contracts.points import PointsDeposited, PointsEvent, PointsRevers
 from services.contracts.records import (
     AddRecord,
     ChangeRecord,
+    Household,
     RecordBody,
-    RecordEvent,
     RetireRecord,
     read_body,
     read_question,
@@ -78,6 +79,7 @@ from services.contracts.registry import (
     WithdrawAbsence,
     WithdrawConsent,
 )
+from services.contracts.support import SupportAnswered, SupportDeclined, SupportRequested, SupportTaken
 from services.contracts.zone import CHINA
 from services.registry import domain, identity, imports, notifying, passwords, teams
 from services.registry.directory import Kind, place_of, search_terms
@@ -584,7 +586,7 @@ class RegistryService:
         for entry in self.uow.record_log.whole(record.id) if of_kind.forgets else ():
             entry.forget()
             self.uow.record_log.save(entry)
-        self._save_record(actor, record, whole, retired, {"reason": [None, command.reason]})
+        self._save_record(record, whole, retired, {"reason": [None, command.reason]})
         return record_view(of_kind, record, actor)
 
     @query
@@ -599,6 +601,14 @@ class RegistryService:
     def record(self, actor: Actor, kind: str, record_id: str) -> dict[str, Any]:
         of_kind = kind_of(kind)
         return record_view(of_kind, self._record(actor, of_kind, record_id), actor)
+
+    @query
+    def beneficiaries(self, actor: Actor) -> dict[str, Any]:
+        """For whom the actor may order: those of the actor's households, if the actor is their proxy."""
+        households = [record.read() for record in self.uow.records.of_account(Household.kind, actor.id)]
+        people = {member.account: member for of in households if of.has_proxy(actor.id) for member in of.members}
+        found = [(id, member) for id, member in people.items() if id not in (None, actor.id)]
+        return {"items": [{"id": id, "name": m.name, "relation": m.relation} for id, m in found], "next": None}
 
     @query
     def record_log(
@@ -670,6 +680,14 @@ class RegistryService:
     tell_rejected = subscribe(OrderRejected, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
     tell_unmet = subscribe(OrderUnmet, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
     tell_withdrawn = subscribe(OrderWithdrawn, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_case_opened = subscribe(CaseOpened, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_case_referred = subscribe(CaseReferred, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_case_settled = subscribe(CaseSettled, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_case_taken = subscribe(CaseTaken, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_support_answered = subscribe(SupportAnswered, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_support_declined = subscribe(SupportDeclined, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_support_requested = subscribe(SupportRequested, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    tell_support_taken = subscribe(SupportTaken, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
 
     # -- reference data: sent again they change nothing ---------------------------------------------
 
@@ -916,6 +934,7 @@ class RegistryService:
         self, actor: Actor, kind: RecordKind[Any], record: Record, body: RecordBody, whole: Record | None
     ) -> None:
         """Nothing is written where nothing has changed."""
+        self._check_accounts(kind, body)
         # After what it is a part of was read: whoever adds another part meanwhile changes that.
         rivals = self.uow.records.meeting(kind.name, kind.meets(body))
         changes = record.settle(kind, body, whole, rivals)
@@ -925,16 +944,21 @@ class RegistryService:
         record.unique = blind_index(f"{kind.name} {key}") if key else ""
         if (holder := self.uow.records.holding(record.unique)) is not None and holder is not record:
             raise Conflict(f"这个{kind.title}已经登记过，请在列表中查找，不要重复登记")
-        self._save_record(actor, record, whole, record.changed(actor.id, now()), changes)
+        self._save_record(record, whole, record.changed(kind, actor.id, now()), changes)
         if (turned := record.turns_into(kind)) is not None:
             record.became = self._add_record(actor, kind_of(turned.kind), turned).id
 
-    def _save_record(
-        self, actor: Actor, record: Record, whole: Record | None, event: RecordEvent, changes: dict[str, Any]
-    ) -> None:
+    def _check_accounts(self, kind: RecordKind[Any], body: RecordBody) -> None:
+        named = kind.accounts(body)
+        known = self.uow.accounts.read_many(set(named.values())) if named else {}
+        for path, id in named.items():
+            if id not in known:
+                raise invalid(path, "没有这个账号，请核对编号；没有账号可以不填")
+
+    def _save_record(self, record: Record, whole: Record | None, events: list[Event], changes: dict[str, Any]) -> None:
         """With a line of its history, and with what it is a part of, so that of two at a time one comes first."""
-        self.uow.records.save(record, event)
-        self.uow.record_log.add(RecordEntry.of(str(ULID()), record, event, changes))
+        self.uow.records.save(record, *events)
+        self.uow.record_log.add(RecordEntry.of(str(ULID()), record, events[0], changes))
         if whole is not None:
             self.uow.records.save(whole)
 

@@ -47,7 +47,7 @@ def notification_view(notification: Notification) -> dict[str, Any]:
         "time": notification.at,
         "kind": notification.kind,
         "text": notification.text,
-        "subject": {"type": "order", "id": notification.order_id},
+        "subject": {"type": notification.subject_type, "id": notification.subject_id},
         "read_at": notification.read_at,
         "sms": notification.sms.state if notification.sms else None,
     }

@@ -20,7 +20,7 @@ EVENTS, COMMANDS, GOLDEN = schemas.events(), schemas.commands(), schemas.golden(
 FACTS = {
     "order": "placed offered accepted declined withdrawn escalated started completed rated closed cancelled rejected "
     "reopened unmet alerted messaged appointed missed photographed joined left",
-    "case": "opened settled",
+    "case": "opened referred settled taken",
     "support": "requested taken answered declined withdrawn rated",
     "hours": "recorded effective reversed",
     "points": "deposited reversed",
@@ -28,6 +28,7 @@ FACTS = {
     "team": "formed updated",
     "site": "opened",
     "record": "added changed retired",
+    "household": "updated",
 }
 """Facts of the public contract that there are so far."""
 PERSONAL = re.compile(

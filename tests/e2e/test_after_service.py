@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.contracts.zone import CHINA
-from tests.e2e.steps import EVERYBODY, TEAMS, TOWNSHIP, Steps
+from tests.e2e.steps import EVERYBODY, TEAMS, TOWNSHIP, VILLAGE, Steps
 from tests.support.processes import eventually
 from tests.support.system import Events, System
 
@@ -136,6 +136,38 @@ def test_cases_are_told_as_events(steps: Steps, system: System) -> None:
         case = system.person("resident").do(f"/v1/orders/{order['id']}/complain", complaint)
         system.person("station").do(f"/v1/cases/{case['id']}/settle", {"outcome": "已重剪"})
         eventually(lambda: events.of(case["id"]) == ["case.opened", "case.settled"], what="both events")
+
+
+def test_a_quarrel_is_reported_taken_referred_and_mediated(system: System) -> None:
+    before, quarrel = follow_ups(system, "station"), {"kind": "mediation", "text": "两家为院墙吵起来了", "urgent": True}
+    station, institute = system.person("station"), system.person("institute")
+    with Events(system.amqp_uri) as events:
+        case = system.person("volunteer1").do("/v1/cases", quarrel)
+        assert (case["state"], case["site"], case["order"], case["urgent"]) == ("open", VILLAGE, None, True)
+        (item,) = [i for i in station.read("/v1/inbox")["items"] if i["what"] == "follow_up"]
+        assert item["count"] == before + 1 and item["urgent"] >= 1 and item["due_at"] <= case["due_at"]
+        path = f"/v1/cases/{case['id']}"
+        assert station.do(f"{path}/take")["taken_by"] == "station"
+        assert case["id"] in [c["id"] for c in station.read("/v1/cases?state=taken")["items"]]
+        assert case["id"] not in [c["id"] for c in station.read("/v1/cases?state=open")["items"]]
+        above = station.do(f"{path}/refer", {"reason": "两家都不让步"})
+        assert (above["site"], above["state"], above["taken_by"]) == (TOWNSHIP, "open", None)
+        assert follow_ups(system, "station") == before and station.read(path)["site"] == TOWNSHIP
+        settled = institute.do(f"{path}/settle", {"outcome": "请村委会和司法所一起说好了"})
+        assert [entry["event"] for entry in settled["timeline"]] == ["opened", "taken", "referred", "settled"]
+        assert system.person("volunteer1").read(path)["outcome"] == "请村委会和司法所一起说好了"
+        assert [system.person(who).get(path).status_code for who in ("resident", "leader1")] == [404, 404]
+        steps = ["case.opened", "case.taken", "case.referred", "case.settled"]
+        eventually(lambda: events.of(case["id"]) == steps, what="each step is told")
+    assert "院墙" not in events.text()
+
+
+@pytest.mark.parametrize(
+    ("given", "path"), [({"kind": "fee", "text": "收费"}, "kind"), ({"kind": "breach", "text": ""}, "text")]
+)
+def test_a_wrong_report_is_told_by_its_field(system: System, given: dict[str, Any], path: str) -> None:
+    answer = system.person("resident").post("/v1/cases", given)
+    assert answer.status_code == 422 and [field["path"] for field in answer.json()["fields"]] == [path]
 
 
 # -- at the desk ----------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ OCCURRENCE = {"occurrence": "2027-02-28"}
 VISIT = {"from": "2027-05-20T09:00:00+08:00", "to": "2027-05-20T10:00:00+08:00"}
 GOODS_WANTED = {"kind": "material", "text": "会场没有椅子", "goods": [{"name": "椅子", "count": 20}]}
 COMPLAINT = {"about": "conduct", "text": "态度不好"}
+QUARREL = {"kind": "mediation", "text": "两家为院墙吵起来了"}
 AWAY = {"from": "2099-07-01", "to": "2099-07-31"}
 SOMEBODY = {"volunteer": "vol-linli-1"}
 NEWCOMER = newcomer()
@@ -126,6 +127,7 @@ MATRIX = {
     "GET /v1/orders/{order_id}": Row(ORDER, state="offered"),
     "GET /v1/orders/{order_id}/timeline": Row(ORDER, state="rated"),
     "GET /v1/orders/{order_id}/decision": Row(ORDER, state="offered"),
+    "GET /v1/orders/{order_id}/views": Row("requester holder above admin", "leader member", "accepted"),
     "POST /v1/orders/{order_id}/offer": Row("holder", ORDER, "offered"),
     "POST /v1/orders/{order_id}/accept": Row("leader", ORDER, "offered", {"team": ...}),
     "POST /v1/orders/{order_id}/decline": Row("leader", ORDER, "offered", {"team": ..., **REASON}),
@@ -169,8 +171,12 @@ MATRIX = {
         "requester holder above leader mate admin", "member", "accepted"
     ),
     "POST /v1/orders/{order_id}/complain": Row("requester", ORDER, "closed", COMPLAINT),
+    "POST /v1/cases": Row("station volunteer person center", "client admin", body=QUARREL),
+    "POST /v1/cases/{case_id}/take": Row("holder", "requester above admin"),
+    "GET /v1/beneficiaries": Row(SIGNED_IN),  # whom it holds: test_order_journey
     "GET /v1/cases": Row(SIGNED_IN),  # which cases it holds: test_after_service
     "GET /v1/cases/{case_id}": Row("requester holder above admin"),
+    "POST /v1/cases/{case_id}/refer": Row("holder", "requester above admin", body=REASON),
     "POST /v1/cases/{case_id}/settle": Row("holder", "requester above admin", body={"outcome": "已上门致歉"}),
     "GET /v1/series": Row(SIGNED_IN),
     "POST /v1/series": Row("resident holder above", "leader member admin stranger", body=DAILY),
@@ -503,7 +509,7 @@ def _targets(route: str, row: Row, system: System, stock: Stock) -> Iterator[tup
     elif "{request_id}" in route:
         for asker, id in stock.support.items():
             yield asker, id, lambda _: row.body, {who: _standing_to_support(who, asker) for who in everybody}
-    elif route == "POST /v1/support-requests":
+    elif route in ("POST /v1/support-requests", "POST /v1/cases"):
         kinds = {who: "station" if _works(who) else "volunteer" if _is_volunteer(who) else "person" for who in ACTORS}
         kinds |= {"admin": "admin", "leader4": "center"} | dict.fromkeys(CENTERS, "center")
         yield "", "", lambda _: row.body, {**kinds, ANONYMOUS: ANONYMOUS}
@@ -613,7 +619,7 @@ def test_whoever_may_not_is_refused_and_nothing_changes(system: System, stock: S
 
 
 def test_whoever_may_read_does_and_that_changes_nothing_but_who_has_seen_whom(system: System, stock: Stock) -> None:
-    with unchanged(system, "registry.volunteer_views"):
+    with unchanged(system, "registry.volunteer_views", "dispatch.order_views"):
         reads = [one for one in tries(system, stock) if one.status == 200 and one.route.startswith("GET")]
         assert _wrong(system, reads) == {}
 
@@ -630,7 +636,7 @@ def test_a_method_is_what_it_is_whatever_a_header_says(system: System, steps: St
             method, path + query, headers=headers, json=REASON if method == "POST" else None
         ).status_code
 
-    with unchanged(system):
+    with unchanged(system, "dispatch.order_views"):
         assert [ask("GET", path, other) for other in ("DELETE", "POST", "PUT")] == [200] * 3
         assert ask("GET", f"{path}/reject", "POST") == ask("PUT", f"{path}/reject", "POST") == 405
         assert ask("POST", f"{path}/timeline", "GET") == 405

@@ -181,6 +181,24 @@ def test_what_was_seen_is_marked_up_to_the_newest_of_it(sms: System) -> None:
     assert unread["unread"] == 1 and [item["id"] for item in unread["items"]] == ids[2:]
 
 
+def test_who_has_reported_and_who_looks_into_it_hear_of_a_case(sms: System) -> None:
+    case = sms.person("resident").do("/v1/cases", {"kind": "mediation", "text": "两家为院墙吵起来了"})["id"]
+    come(sms, "station", case, "case.opened")
+    sms.person("station").do(f"/v1/cases/{case}/refer", {"reason": "两家都不让步"})
+    come(sms, "institute", case, "case.referred")
+    sms.person("institute").do(f"/v1/cases/{case}/settle", {"outcome": "说好了"})
+    eventually(lambda: set(kinds(sms, "resident", case)) == {"case.referred", "case.settled"}, what="the outcome")
+    assert told(sms, "resident", case)[0]["subject"] == {"type": "case", "id": case}
+
+
+def test_who_has_asked_for_support_hears_of_the_answer(sms: System) -> None:
+    wish = {"kind": "technical", "text": "大屏打不开"}
+    request = sms.person("station").do("/v1/support-requests", wish)["id"]
+    come(sms, "center", request, "support.requested")
+    sms.person("center").do(f"/v1/support-requests/{request}/answer", {"text": "已远程修好"})
+    come(sms, "station", request, "support.answered")
+
+
 # -- short messages -------------------------------------------------------------------------------------
 
 

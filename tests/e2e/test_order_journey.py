@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.steps import COUNTY, MEMBERS, POINTS_AN_HOUR, TEAMS, TOWNSHIP, VILLAGE, Steps, ask_registry, settings_of
+from tests.e2e.steps import (
+    COUNTY,
+    MEMBERS,
+    POINTS_AN_HOUR,
+    TEAMS,
+    TOWNSHIP,
+    VILLAGE,
+    WISH,
+    Steps,
+    ask_registry,
+    settings_of,
+)
 from tests.support.processes import eventually
 from tests.support.system import Events, System, record
 
@@ -89,6 +100,41 @@ def test_staff_order_for_a_resident_and_both_are_recorded(steps: Steps) -> None:
     steps.start(order)
     steps.complete(order)
     assert steps.rate(order, who="resident2")["state"] == "rated"
+
+
+def test_the_proxy_of_a_household_orders_for_who_lives_in_it_until_the_station_ends_it(
+    steps: Steps, system: System
+) -> None:
+    proxy, station = system.person("resident-county"), system.person("station")
+    wish = {**WISH, "on_behalf_of": "resident2"}
+    assert proxy.post("/v1/orders", wish).status_code == 403
+    members = [
+        {"name": "赵秀兰", "account": "resident2"},
+        {"name": "赵小红", "relation": "女儿", "account": "resident-county", "proxy": True},
+    ]
+    household = station.do("/v1/households", {"site": VILLAGE, "number": "代办一号", "members": members})["id"]
+    assert proxy.read("/v1/beneficiaries")["items"] == [{"id": "resident2", "name": "赵秀兰", "relation": None}]
+    assert system.person("resident2").read("/v1/beneficiaries")["items"] == []
+    eventually(lambda: proxy.post("/v1/orders", wish).status_code == 201, what="dispatch to learn of it")
+    order = steps.place("resident-county", on_behalf_of="resident2")
+    assert (order["site"], order["resident"]["id"]) == (VILLAGE, "resident2")
+    assert steps.timeline(order)[0]["actor"] == "resident-county"
+    assert [system.person(who).get(f"/v1/orders/{order['id']}").status_code for who in ("resident2", "resident")] == [
+        200, 404
+    ]  # fmt: skip
+    steps.accept(order)
+    other = steps.place("resident")
+    assert proxy.do(f"/v1/orders/{other['id']}/join", {"on_behalf_of": "resident2"})["needed_by"] == 2
+    assert proxy.post("/v1/orders", {**WISH, "on_behalf_of": "resident"}).status_code == 403
+    station.do(f"/v1/households/{household}/change", {"members": members[:1]})
+    eventually(lambda: proxy.post("/v1/orders", wish).status_code == 403, what="dispatch to learn of the end")
+
+
+def test_a_household_names_accounts_that_there_are(system: System) -> None:
+    members = [{"name": "赵秀兰", "account": "resident2"}, {"name": "某某", "account": "nobody-at-all"}]
+    household = {"site": VILLAGE, "number": "代办二号", "members": members}
+    answer = system.person("station").post("/v1/households", household)
+    assert (answer.status_code, answer.json()["fields"][0]["path"]) == (422, "members.1.account")
 
 
 # -- offers -------------------------------------------------------------------------------------------

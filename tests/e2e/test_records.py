@@ -168,7 +168,7 @@ def test_others_are_told_of_what_kind_and_where_and_the_database_holds_no_word_i
         (log, _) = keeper.person.read(f"/v1/households/{id}/log")["items"]
         assert log["changes"] == {"number": ["金字塔户", "银字塔户"]}
         keeper.person.do(f"/v1/households/{id}/retire", {"reason": "铜字塔户"})
-        facts = ["record.added", "record.changed", "record.retired"]
+        facts = [f for fact in ("added", "changed", "retired") for f in (f"record.{fact}", "household.updated")]
         eventually(lambda: events.of(id) == facts, what="the facts")
         told = events.text()
     log = keeper.person.read(f"/v1/households/{id}/log")["items"]

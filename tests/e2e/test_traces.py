@@ -38,6 +38,8 @@ CANARIES = {
     "note": "金丝雀耳背，请大声些",
     "reopening": "金丝雀摔了一跤，头发没有理完",
     "complaint": "金丝雀说收了二十元",
+    "quarrel": "金丝雀和邻居争院墙",
+    "referral": "金丝雀两家都不让步",
     "photo": PLACE,
     "outcome": "金丝雀的钱已经退回",
     "support": "金丝雀家要一把轮椅",
@@ -125,6 +127,10 @@ def _life(steps: Steps) -> None:
         who.post(f"{path}/{move}", body, f"canary-{move}").raise_for_status()
     station = steps.system.person("station")
     (case,) = [c for c in station.read("/v1/cases?state=open&limit=200")["items"] if c["order"] == order["id"]]
+    quarrel = {"kind": "mediation", "text": CANARIES["quarrel"]}
+    reported = resident.post("/v1/cases", quarrel, "canary-report").json()["id"]
+    refer = f"/v1/cases/{reported}/refer"
+    station.post(refer, {"reason": CANARIES["referral"]}, "canary-refer").raise_for_status()
     station.post(f"/v1/cases/{case['id']}/settle", {"outcome": CANARIES["outcome"]}, "canary-settle").raise_for_status()
     center, goods = steps.system.person("center"), [{"name": "轮椅", "count": 1}]
     wish = {"kind": "material", "text": f"{CANARIES['support']}，{phone}", "goods": goods}

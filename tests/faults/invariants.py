@@ -14,7 +14,8 @@ from typing import Any
 
 from services.activities.domain import record_id
 from services.chassis.repository import from_document
-from services.dispatch.cases import LOW_RATING, LOW_SCORE
+from services.contracts.cases import LOW_RATING
+from services.dispatch.cases import LOW_SCORE
 from services.dispatch.deadlines import DEMO, REST
 from services.dispatch.domain import FINAL, State
 from services.dispatch.quality import Life, Tally, month_of
@@ -36,6 +37,7 @@ FACTS = {
     "photos": "photographed", "join": "joined", "leave": "left",
 }  # fmt: skip
 SUPPORT = {"ask": "requested", "supply": "answered", "praise": "rated"}
+REPORTS = {"report": "opened", "attend": "taken", "mediate": "settled"}
 FOLLOWS: dict[str, set[str]] = {
     "": {"placed"},
     "placed": {"offered", "escalated", "cancelled", "rejected", "unmet"},
@@ -78,9 +80,9 @@ def check(evidence: Evidence) -> list[str]:
     """A line for each finding; none means that everything holds."""
     checks = (
         every_command_is_answered, orders_are_what_was_asked, what_was_said_is_kept, photos_are_kept, cases_follow,
-        support_follows, lives_are_paths, events_are_the_history, deadlines_are_kept, hours_follow_orders,
-        points_follow_hours, totals_follow, figures_follow, the_ledger_holds, publications_are_in_order,
-        nothing_is_on_its_way, nothing_private_is_told,
+        reports_follow, support_follows, lives_are_paths, events_are_the_history, deadlines_are_kept,
+        hours_follow_orders, points_follow_hours, totals_follow, figures_follow, the_ledger_holds,
+        publications_are_in_order, nothing_is_on_its_way, nothing_private_is_told,
     )  # fmt: skip
     return [f"{check.__name__}: {finding}" for check in checks for finding in check(evidence)]
 
@@ -166,23 +168,38 @@ def cases_follow(evidence: Evidence) -> Iterator[str]:
             yield f"never published: {sorted(unsaid)}"
 
 
+def reports_follow(evidence: Evidence) -> Iterator[str]:
+    told = [event.subject for event in evidence.events if event.fact.startswith("case.")]
+    yield from _steps_follow(evidence, "case", "cases", REPORTS, {"_id": {"$in": told}, "order_id": ""})
+
+
 def support_follows(evidence: Evidence) -> Iterator[str]:
-    """Each request has the facts that were answered to somebody, once and in their order, and each was told."""
+    yield from _steps_follow(
+        evidence, "support", "support_requests", SUPPORT, {"goods.name": {"$regex": f"^{evidence.scenario}-"}}
+    )
+
+
+def _steps_follow(
+    evidence: Evidence, word: str, collection: str, steps: dict[str, str], more: dict[str, Any]
+) -> Iterator[str]:
+    """Each has the facts that were answered to somebody, once and in their order, and each was told.
+
+    ``more``: also those of the scenario that nobody was answered.
+    """
     asked = defaultdict[str, list[str]](list)
     for intent in sorted(evidence.intents, key=lambda intent: intent.settled_at):
-        if intent.step in SUPPORT and intent.state == DONE:
-            asked[intent.answer["id"]].append(SUPPORT[intent.step])
-    known = [{"_id": {"$in": list(asked)}}, {"goods.name": {"$regex": f"^{evidence.scenario}-"}}]
-    requests = evidence.fleet.database("dispatch")["support_requests"].find({"$or": known})
-    kept = {request["_id"]: [step["event"] for step in request["timeline"]] for request in requests}
+        if intent.step in steps and intent.state == DONE:
+            asked[intent.answer["id"]].append(steps[intent.step])
+    found = evidence.fleet.database("dispatch")[collection].find({"$or": [{"_id": {"$in": list(asked)}}, more]})
+    kept = {one["_id"]: [step["event"] for step in one["timeline"]] for one in found}
     told = {(event.subject, event.fact) for event in evidence.events}
     for id in asked.keys() | kept.keys():
         if kept.get(id, []) != asked[id]:
             _count(evidence, len(kept.get(id, [])) - len(asked[id]))
-            yield f"support {id}: {kept.get(id)} is kept, answered was {asked[id]}"
-        if unsaid := {f"support.{fact}" for fact in kept.get(id, []) if (id, f"support.{fact}") not in told}:
+            yield f"{word} {id}: {kept.get(id)} is kept, answered was {asked[id]}"
+        if unsaid := {f"{word}.{fact}" for fact in kept.get(id, []) if (id, f"{word}.{fact}") not in told}:
             evidence.lost += len(unsaid)
-            yield f"support {id}: never published: {sorted(unsaid)}"
+            yield f"{word} {id}: never published: {sorted(unsaid)}"
 
 
 def events_are_the_history(evidence: Evidence) -> Iterator[str]:

@@ -265,6 +265,15 @@ class Life:
             self.send("supply", CENTER, f"{path}/answer", {"text": "下午送到", "goods": goods})
             self.send("praise", self.village.staff, f"{path}/rate", {"score": 5})
 
+    def reported(self) -> None:
+        """No order either: somebody of the village asks for a mediator."""
+        quarrel = {"kind": "mediation", "text": f"{self.name} 两家为院墙吵起来了"}
+        status, case = self.send("report", self.village.resident, "/v1/cases", quarrel)
+        if status == 201:
+            path = f"/v1/cases/{case['id']}"
+            self.send("attend", self.village.staff, f"{path}/take", {})
+            self.send("mediate", self.village.staff, f"{path}/settle", {"outcome": "两家说好了"})
+
     def cancelled(self) -> None:
         self.place()
         self.cancel()
@@ -405,7 +414,8 @@ PLANS: dict[str, tuple[int, Callable[[Life], None]]] = {
     "withdrawn": (8, Life.withdrawn),
     "missed": (4, Life.missed),
     "complained": (4, Life.complained),
-    "supported": (4, Life.supported),
+    "supported": (2, Life.supported),
+    "reported": (2, Life.reported),
     "cancelled": (6, Life.cancelled),
     "escalated": (6, Life.escalated),
     "left_alone": (0, Life.left_alone),

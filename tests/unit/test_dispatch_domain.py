@@ -929,15 +929,15 @@ def test_who_has_nothing_to_do_with_the_order_does_not_learn_that_it_exists(acto
 @pytest.mark.parametrize(
     ("actor", "commands"),
     [
-        (a_resident(), {"rate", "cancel", "reopen", "complain", "no-show"}),
+        (a_resident(), {"rate", "cancel", "reopen", "complain", "no-show", "read_views"}),
         (
             staff_of(VILLAGE),
-            {"offer", "escalate", "reject", "close", "cancel", "reopen", "no-show", "note", "read_notes"},
+            {"offer", "escalate", "reject", "close", "cancel", "reopen", "no-show", "note", "read_notes", "read_views"},
         ),
-        (staff_of(TOWNSHIP), {"reopen", "note", "read_notes"}),
-        (staff_of(COUNTY), {"reopen", "note", "read_notes"}),
-        (staff_of(CITY), {"reopen", "note", "read_notes"}),
-        (ADMIN, {"read_notes"}),
+        (staff_of(TOWNSHIP), {"reopen", "note", "read_notes", "read_views"}),
+        (staff_of(COUNTY), {"reopen", "note", "read_notes", "read_views"}),
+        (staff_of(CITY), {"reopen", "note", "read_notes", "read_views"}),
+        (ADMIN, {"read_notes", "read_views"}),
         (leader_of(a_team()), set()),
     ],
     ids=["resident", "station", "institute", "center", "city", "admin", "leader"],
@@ -1003,25 +1003,33 @@ def test_the_leader_of_two_teams_speaks_for_the_one_that_has_the_order() -> None
 
 
 def test_a_resident_orders_at_home_for_themselves() -> None:
-    permissions.check_placing(a_resident(), a_place(), None, None)
-    permissions.check_placing(a_resident(), a_place(), a_beneficiary(), "r1")
+    permissions.check_placing(a_resident(), a_place(), None, None, False)
+    permissions.check_placing(a_resident(), a_place(), a_beneficiary(), "r1", False)
     with pytest.raises(Forbidden):
-        permissions.check_placing(a_resident(site="130802103203"), a_place(), None, None)
+        permissions.check_placing(a_resident(site="130802103203"), a_place(), None, None, False)
     with pytest.raises(Forbidden):
-        permissions.check_placing(a_resident(), a_place(), a_beneficiary("r2"), "r2")
+        permissions.check_placing(a_resident(), a_place(), a_beneficiary("r2"), "r2", False)
+
+
+def test_a_proxy_orders_for_those_of_the_household_at_their_home() -> None:
+    daughter = a_resident("daughter", site="130803101001")
+    permissions.check_placing(daughter, a_place(), a_beneficiary(), "r1", True)
+    for is_proxy, beneficiary in ((False, a_beneficiary()), (True, a_beneficiary(site="130802103203"))):
+        with pytest.raises(Forbidden):
+            permissions.check_placing(daughter, a_place(), beneficiary, "r1", is_proxy)
 
 
 def test_staff_order_for_people_of_their_places_only() -> None:
     for code in (VILLAGE, TOWNSHIP, COUNTY):
-        permissions.check_placing(staff_of(code), a_place(), a_beneficiary(), "r1")
+        permissions.check_placing(staff_of(code), a_place(), a_beneficiary(), "r1", False)
     with pytest.raises(NotFound):
-        permissions.check_placing(staff_of(VILLAGE), a_place(), None, "nobody")
+        permissions.check_placing(staff_of(VILLAGE), a_place(), None, "nobody", False)
     with pytest.raises(NotFound):
-        permissions.check_placing(staff_of(VILLAGE), a_place(), a_beneficiary("r2", "130803101001"), "r2")
+        permissions.check_placing(staff_of(VILLAGE), a_place(), a_beneficiary("r2", "130803101001"), "r2", False)
     with pytest.raises(Forbidden):
-        permissions.check_placing(staff_of("130803"), a_place(), a_beneficiary(), "r1")
+        permissions.check_placing(staff_of("130803"), a_place(), a_beneficiary(), "r1", False)
 
 
 def test_who_is_neither_resident_nor_staff_places_no_orders() -> None:
     with pytest.raises(Forbidden):
-        permissions.check_placing(an_actor("system"), a_place(), None, None)
+        permissions.check_placing(an_actor("system"), a_place(), None, None, False)

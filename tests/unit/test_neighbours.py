@@ -75,13 +75,20 @@ def test_residents_of_the_place_join_and_staff_say_for_whom(
     order, teams = an_order(State.OFFERED), [a_team()] if actor.volunteer else []
 
     def who() -> str:
-        return permissions.neighbour(actor, order, teams, KNOWN.get(named or ""), named)
+        return permissions.neighbour(actor, order, teams, KNOWN.get(named or ""), named, is_proxy=False)
 
     if isinstance(joins, str):
         assert who() == joins
     else:
         with pytest.raises(joins):
             who()
+
+
+def test_a_proxy_joins_for_those_of_the_household_at_their_home() -> None:
+    order, proxy = an_order(State.OFFERED), ELSEWHERE
+    assert permissions.neighbour(proxy, order, [], KNOWN["r2"], "r2", is_proxy=True) == "r2"
+    with pytest.raises(NotFound):
+        permissions.neighbour(proxy, order, [], KNOWN["r3"], "r3", is_proxy=True)
 
 
 @pytest.mark.parametrize(("actor", "may"), [

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from services.contracts.cases import LOW_RATING, CaseOpened, CaseReferred, CaseSettled, CaseTaken
 from services.contracts.dispatch import (
     Concern,
+    ConcerningEvent,
     DispatchEvent,
     OrderAccepted,
     OrderAppointed,
@@ -20,6 +22,7 @@ from services.contracts.dispatch import (
 from services.contracts.notifications import QuietHours, SetPreferences, SmsChoice, Topic
 from services.contracts.privacy import mask
 from services.contracts.registry import Tier
+from services.contracts.support import SupportAnswered, SupportRated, SupportRequested
 from services.contracts.zone import CHINA
 from services.registry.notifications import (
     RETRIES,
@@ -45,6 +48,9 @@ def about(**changes: Any) -> dict[str, Any]:
     return {**WHERE, "concerns": Concern(**known)}
 
 
+URGENT = Concern(resident="r", placed_by="r", held_at="130802103", urgent=True)
+
+
 def told(event: DispatchEvent) -> dict[To, Topic]:
     return {line.to: line.topic for line in lines_of(event)}
 
@@ -54,7 +60,7 @@ def at(hour: int, minute: int = 0, day: int = 3) -> datetime:
 
 
 def a_notification(topic: Topic = Topic.ORDER, sms: Sms | None = None) -> Notification:
-    return Notification("e1.r", "r", NOON, "order.accepted", topic, "您点的“理发”已有队伍接单", "o1", sms=sms)
+    return Notification("e1.r", "r", NOON, "order.accepted", topic, "您点的“理发”已有队伍接单", "order", "o1", sms=sms)
 
 
 # -- who is told what -----------------------------------------------------------------------------------
@@ -74,6 +80,30 @@ def a_notification(topic: Topic = Topic.ORDER, sms: Sms | None = None) -> Notifi
 )
 def test_the_table_says_who_is_told_of_a_fact(event: DispatchEvent, expected: dict[To, Topic]) -> None:
     assert told(event) == expected
+
+
+CASE = {"case_id": "c", "order_id": "", "team_id": "", "site": "130802103202", "to_site": "130802103"}
+REQUEST = {"support_id": "s", "kind": "material", "site": "130802103202", "center": "130802"}
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (CaseOpened(**CASE, kind="breach"), {To.STAFF: Topic.DESK}),
+        (CaseOpened(**CASE, kind="mediation", concerns=URGENT), {To.STAFF: Topic.URGENT}),
+        (CaseReferred(**CASE, kind="fee", from_site="x"), {To.STAFF: Topic.DESK, To.ASKERS: Topic.PROGRESS}),
+        (CaseSettled(**CASE, kind="fee"), {To.ASKERS: Topic.ORDER}),
+        (CaseSettled(**CASE, kind=LOW_RATING), {}),
+        (CaseTaken(**CASE, kind=LOW_RATING), {}),
+        (SupportRequested(**REQUEST), {To.STAFF: Topic.DESK}),
+        (SupportAnswered(**REQUEST), {To.ASKERS: Topic.ORDER}),
+        (SupportRated(**REQUEST, score=5), {}),
+    ],
+)
+def test_the_table_says_who_is_told_of_a_case_or_a_request(
+    event: ConcerningEvent, expected: dict[To, Topic]
+) -> None:  # fmt: skip
+    assert {line.to: line.topic for line in lines_of(event)} == expected
 
 
 @pytest.mark.parametrize(
@@ -198,4 +228,4 @@ def test_the_id_of_a_short_message_is_always_the_same_and_names_no_account() -> 
 def test_what_is_forgotten_says_nothing_of_anybody() -> None:
     notification = a_notification(sms=Sms(NOON, number="hash"))
     notification.forget()
-    assert (notification.account, notification.text, notification.order_id, notification.sms) == ("", "", "", None)
+    assert (notification.account, notification.text, notification.subject_id, notification.sms) == ("", "", "", None)

@@ -11,6 +11,7 @@ from services.chassis.clock import now
 from services.chassis.posting import Away, signature
 from services.chassis.settings import settings
 from services.contracts.actor import Actor, Role
+from services.contracts.cases import CaseOpened, CaseSettled
 from services.contracts.dispatch import (
     Concern,
     OrderAccepted,
@@ -112,6 +113,19 @@ def test_a_fact_about_what_is_not_known_yet_tells_those_who_are_known(city: City
     assert told(city) == {"resident": "order.cancelled"}
     notifying.tell(city.service, OrderAlerted(**about(), category="社区服务", sites=["999999", CENTER]))
     assert set(told(city)) == {"resident"}
+
+
+def test_a_case_is_told_to_the_staff_who_look_into_it_and_then_to_who_reported_it(city: City) -> None:
+    concern = Concern(resident="resident", placed_by="resident", held_at=INSTITUTE)
+    case = {
+        "case_id": "c1", "order_id": "", "team_id": "", "kind": "mediation", "site": STATION, "to_site": INSTITUTE
+    }  # fmt: skip
+    notifying.tell(city.service, CaseOpened(**case, concerns=concern))
+    assert told(city) == {"office": "case.opened"}
+    city.work.event_id = "e2"
+    notifying.tell(city.service, CaseSettled(**case, concerns=concern))
+    (mine,) = [n for n in city.work.notifications.select({}) if n.account == "resident"]
+    assert (mine.kind, mine.subject_type, mine.subject_id) == ("case.settled", "case", "c1")
 
 
 def test_a_leader_who_is_away_is_told_and_whoever_stands_in_for_them(city: City) -> None:

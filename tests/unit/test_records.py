@@ -16,7 +16,7 @@ from services.registry.domain import Site
 from services.registry.identity import credit_code
 from services.registry.records import KINDS, kind_of
 from services.registry.records.kind import Right
-from services.registry.records.record import Record, RecordEntry, merged, record_view, wanted_terms
+from services.registry.records.record import Record, RecordEntry, merged, naming, record_view, wanted_terms
 from services.registry.records.standards import standards
 
 PATH = ["130802103202", "130802103", "130802", "1308"]
@@ -153,14 +153,14 @@ def test_what_is_personal_is_read_by_staff_of_the_place_and_above() -> None:
 
 def test_facts_and_history_say_who_and_when_and_the_fact_nothing_of_what() -> None:
     venue = added("venues", name="活动室", type="activity_room", capacity=30)
-    event = venue.changed("somebody", NOW + timedelta(hours=1))
+    (event,) = venue.changed(kind_of("venues"), "somebody", NOW + timedelta(hours=1))
     assert event == contracts.RecordAdded(site=PATH[0], record_id="01R", kind="venues")
     entry = RecordEntry.of("01E", venue, event, {"capacity": [None, 30]})
     assert (entry.what, entry.by, entry.at) == ("added", "somebody", NOW + timedelta(hours=1))
     assert json.loads(entry.changes) == {"capacity": [None, 30]}
     venue.version = 1
-    assert isinstance(venue.changed("somebody", NOW), contracts.RecordChanged)
-    assert isinstance(venue.retire(kind_of("venues"), None, "x", NOW), contracts.RecordRetired)
+    assert isinstance(venue.changed(kind_of("venues"), "somebody", NOW)[0], contracts.RecordChanged)
+    assert isinstance(venue.retire(kind_of("venues"), None, "x", NOW)[0], contracts.RecordRetired)
     assert (venue.state, venue.changed_by) == (RecordState.RETIRED, "x")
 
 
@@ -366,6 +366,25 @@ def test_households_are_for_staff_of_the_place_and_forgotten_when_they_are_retir
     who = (STATION, CENTER, RESIDENT, actor("130802102202"))
     assert [kind.read.admits(one, PATH) for one in who] == [True, True, False, False]
     household = added("households", number="12", members=[{"name": "赵某"}])
-    household.retire(kind, None, "x", NOW)
+    assert household.retire(kind, None, "x", NOW)[1] == contracts.HouseholdUpdated(
+        site=PATH[0], household_id="01R", members=[], proxies=[]
+    )
     assert household.body == "{}" and view(household).keys() & {"number", "members"} == set()
     assert view(household)["state"] == "retired"
+
+
+def test_who_orders_for_whom_is_told_by_accounts_and_the_record_is_found_by_them() -> None:
+    people = [
+        {"name": "赵某", "account": "r1"}, {"name": "钱某", "account": "r2", "proxy": True},
+        {"name": "孙某", "proxy": True},
+    ]  # fmt: skip
+    kind, household = kind_of("households"), added("households", number="12", members=people)
+    _, told = household.changed(kind, "x", NOW)
+    assert told == contracts.HouseholdUpdated(
+        site=PATH[0], household_id="01R", members=["r1", "r2"], proxies=["r2"]
+    )  # fmt: skip
+    assert kind.accounts(household.read()) == {"members.0.account": "r1", "members.1.account": "r2"}
+    assert {naming("r1"), naming("r2")} <= set(household.terms)
+    assert [household.read().has_proxy(id) for id in ("r1", "r2", "")] == [False, True, False]
+    household.retire(kind, None, "x", NOW)
+    assert naming("r1") not in household.terms

@@ -9,6 +9,7 @@ import pytest
 from services.chassis.messages import Event
 from services.contracts import support as facts
 from services.contracts.actor import Actor, Role
+from services.contracts.dispatch import Concern
 from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound
 from services.contracts.registry import Tier
 from services.contracts.support import Goods, RequestSupport, SupportKind
@@ -68,7 +69,10 @@ MAY = {command: ASKER if command in ("withdraw", "rate") else CENTER for command
 def test_staff_and_volunteers_ask_the_center_above_them_by_a_deadline() -> None:
     for actor in (ASKER, MEMBER):
         request, events = asked(actor)
-        about = {"support_id": "s1", "site": VILLAGE, "kind": SupportKind.MATERIAL, "center": COUNTY}
+        about = {
+            "support_id": "s1", "site": VILLAGE, "kind": SupportKind.MATERIAL, "center": COUNTY,
+            "concerns": Concern(resident=actor.id, placed_by=actor.id, held_at=COUNTY),
+        }  # fmt: skip
         assert events == [facts.SupportRequested(**about)]
         assert (request.asked_by, request.due_at, request.state) == (actor.id, MORNING + HOUR, S.REQUESTED)
 

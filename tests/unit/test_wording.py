@@ -10,7 +10,7 @@ from gateway.routes.identity import Field as FormField
 from gateway.routes.orders import Limit, OrderId, Text
 from gateway.routes.registry import Id
 from services.contracts.actor import Actor, Role
-from services.contracts.cases import Complaint
+from services.contracts.cases import Complaint, Report
 from services.contracts.dispatch import Channel, CompleteOrder, PlaceOrder, RateOrder, Step
 from services.contracts.imports import ImportKind
 from services.contracts.records import (
@@ -36,8 +36,8 @@ WRONG: list[Any] = [
 ]  # fmt: skip
 VALUES = {
     *Channel, *Complaint, *CouncilType, *HelpType, *HolidayPolicy, *ImportKind, *MeetingType, *OfferMode,
-    *OrganisationType, *PracticePlaceType, *ProposalDecision, *Purpose, *RealNameResult, *Risk, *Role, *Slot, *Step,
-    *SupportKind, *TargetGroup, *Tier, *VenueType, *VillageRuleType, "person", "client", "true", "false", "http",
+    *OrganisationType, *PracticePlaceType, *ProposalDecision, *Purpose, *RealNameResult, *Report, *Risk, *Role, *Slot,
+    *Step, *SupportKind, *TargetGroup, *Tier, *VenueType, *VillageRuleType, "person", "client", "true", "false", "http",
     "https",
 }  # fmt: skip
 Errors = list[Any]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic
 
+from services.chassis.messages import Event
 from services.contracts.actor import Actor
 from services.contracts.errors import Forbidden, NotFound
 from services.contracts.records import B, RecordBody
@@ -73,6 +74,10 @@ class Kind(Generic[B]):
     becomes: Callable[[B, str], RecordBody | None] = lambda _body, _id: None
     """The record that it turns into, once."""
 
+    accounts: Callable[[B], Mapping[str, str]] = lambda _body: {}
+    """The accounts that it names, by the path of the field: they are there, and the record is found by them."""
+    tells: Callable[[str, str, B | None], Sequence[Event]] = lambda _id, _site, _body: ()
+    """Beside that the record has changed, with its id and its site; without a body when it is retired."""
     forgets: bool = False
     """Whether what was in a record, and in its history, goes when it is retired: it is about persons."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from services.chassis.messages import Event
 from services.contracts.actor import Actor
 from services.contracts.errors import Conflict, invalid
 from services.contracts.privacy import Secret
@@ -14,7 +15,6 @@ from services.contracts.records import (
     RecordAdded,
     RecordBody,
     RecordChanged,
-    RecordEvent,
     RecordQuestion,
     RecordRetired,
     RecordState,
@@ -88,13 +88,15 @@ class Record:
         self._relist(kind)
         return _differences(known, self.fields)
 
-    def changed(self, actor_id: str, at: datetime) -> RecordEvent:
-        """After ``settle``."""
+    def changed(self, kind: Kind[Any], actor_id: str, at: datetime) -> list[Event]:
+        """After ``settle``; first that it has changed, then what its kind tells of it."""
         told = RecordAdded if self.version == 0 else RecordChanged
         self.changed_by, self.changed_at = actor_id, at
-        return told(site=self.site, record_id=self.id, kind=self.kind)
+        return [
+            told(site=self.site, record_id=self.id, kind=self.kind), *kind.tells(self.id, self.site, self.read())
+        ]  # fmt: skip
 
-    def retire(self, kind: Kind[Any], whole: "Record | None", actor_id: str, at: datetime) -> RecordRetired:
+    def retire(self, kind: Kind[Any], whole: "Record | None", actor_id: str, at: datetime) -> list[Event]:
         self.state, self.unique = RecordState.RETIRED, ""
         self.changed_by, self.changed_at = actor_id, at
         self._relist(kind)
@@ -102,7 +104,9 @@ class Record:
             whole.count(kind.figures(self.read()), -1)
         if kind.forgets:
             self.body = NOTHING
-        return RecordRetired(site=self.site, record_id=self.id, kind=self.kind)
+        return [
+            RecordRetired(site=self.site, record_id=self.id, kind=self.kind), *kind.tells(self.id, self.site, None)
+        ]  # fmt: skip
 
     def turns_into(self, kind: Kind[Any]) -> RecordBody | None:
         """Once, at its own place; raise ``Conflict`` when that is to be taken back."""
@@ -128,9 +132,12 @@ class Record:
     def _relist(self, kind: Kind[Any]) -> None:
         body = self.read()
         values = {**self.fields, **kind.computed(body, self.figures)}
-        terms = _listed_as(self.state, self.site, self.path, {name: values.get(name) for name in kind.body.filters})
-        meets = kind.meets(body) if self.state is RecordState.ACTIVE else ""
-        self.terms = sorted({*terms, *([met_as(meets)] if meets else [])})
+        listed = {name: values.get(name) for name in kind.body.filters}
+        terms = [*_listed_as(self.state, self.site, self.path, listed)]
+        if self.state is RecordState.ACTIVE:
+            meets = kind.meets(body)
+            terms += [*map(naming, kind.accounts(body).values()), *([met_as(meets)] if meets else [])]
+        self.terms = sorted(set(terms))
 
 
 @dataclass
@@ -148,7 +155,7 @@ class RecordEntry:
     version: int = 0
 
     @classmethod
-    def of(cls, id: str, record: Record, event: RecordEvent, changes: Mapping[str, Any]) -> "RecordEntry":
+    def of(cls, id: str, record: Record, event: Event, changes: Mapping[str, Any]) -> "RecordEntry":
         told = json.dumps(changes, ensure_ascii=False)
         return cls(id, record.id, record.changed_at, record.changed_by, event.fact.rpartition(".")[2], told)
 
@@ -200,6 +207,11 @@ def wanted_terms(kind: Kind[Any], asked: RecordQuestion, path: Sequence[str], ac
         places = [f"{AT}:{code}" for n, code in enumerate(path) if kind.read.admits(actor, path[n:])]
     filters = asked.filters() or {"": ""}
     return [[_term(asked.state, place, name, value) for place in places] for name, value in filters.items()]
+
+
+def naming(account_id: str) -> str:
+    """Term of the records that name an account."""
+    return f"account:{account_id}"
 
 
 def met_as(meets: str) -> str:

@@ -208,7 +208,7 @@ def rung(run: Run) -> None:
             leader.insist(f"/v1/orders/{placed[-1]}/accept", {"team": TEAMS[LEADER]})
 
     def mine(**more: Any) -> list[Any]:
-        return list(kept.find({"order_id": {"$in": placed}, "kind": "order.accepted", **more}))
+        return list(kept.find({"subject_id": {"$in": placed}, "kind": "order.accepted", **more}))
 
     def all_sent() -> bool:
         return len(mine(**{"sms.state": "sent"})) == len(placed)
@@ -233,7 +233,7 @@ def rung(run: Run) -> None:
     ids = {message.id for message in got}
     run.expect(len(got) > len(placed), "some come again")
     run.expect(len(ids) == len(placed), f"an id for each of {len(placed)} short messages, not {len(ids)}")
-    told = Counter(notification["order_id"] for notification in mine(account=resident.read("/v1/me")["id"]))
+    told = Counter(notification["subject_id"] for notification in mine(account=resident.read("/v1/me")["id"]))
     run.expect(told == dict.fromkeys(placed, 1), f"each told once, not {told}")
     for id in placed:
         resident.insist(f"/v1/orders/{id}/cancel", {"reason": "不需要了"})
