@@ -30,9 +30,12 @@ async def read_notifications(command: ReadNotifications, call: Caller) -> Respon
 
 
 @router.get("/notification-preferences")
-async def notification_preferences(call: Caller) -> Response:
-    """Short messages by topic, and the hours in which only urgent ones are sent; everything is in the app."""
-    return await call.query("registry.notification_preferences")
+async def notification_preferences(call: Caller, on_behalf_of: Text = None) -> Response:
+    """Short messages by topic, and the hours in which only urgent ones are sent; everything is in the app.
+
+    `on_behalf_of`: of a resident, for staff of the place or above it.
+    """
+    return await call.query("registry.notification_preferences", on_behalf_of=on_behalf_of)
 
 
 @router.post("/notification-preferences")
@@ -40,5 +43,5 @@ async def set_preferences(
     call: Caller,
     command: Annotated[SetPreferences, like(sms={"message": True}, quiet={"from": "21:30", "to": "07:30"})],
 ) -> Response:
-    """What is left out stays as it is."""
+    """What is left out stays as it is. Staff set it for a resident who has no app (`on_behalf_of`)."""
     return await call.command("registry.set_preferences", command)

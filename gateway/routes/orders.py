@@ -25,6 +25,7 @@ from services.contracts.dispatch import (
     OfferOrder,
     PlaceOrder,
     RateOrder,
+    RateVisit,
     RejectOrder,
     ReopenOrder,
     ReportNoShow,
@@ -159,6 +160,12 @@ async def complete(order_id: OrderId, command: CompleteOrder, call: Caller) -> R
 @router.post("/{order_id}/rate")
 async def rate(order_id: OrderId, command: RateOrder, call: Caller) -> Response:
     return await call.command("dispatch.rate_order", command, order_id=order_id)
+
+
+@router.post("/{order_id}/rate-visit")
+async def rate_visit(order_id: OrderId, command: RateVisit, call: Caller) -> Response:
+    """By the team that was there: for staff, not for the resident; a low score is followed up."""
+    return await call.command("dispatch.rate_visit", command, order_id=order_id)
 
 
 @router.post("/{order_id}/close")

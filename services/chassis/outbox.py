@@ -5,7 +5,8 @@ that one replica does under a lease; the sweep is the truth, and needs no clock:
 waiting twice. An event is published after every earlier one of its aggregate was confirmed, whoever
 publishes, so first publications are in order even when two relays meet at one document; a crash before the
 mark means a duplicate with the same id, which the inbox absorbs. So the mark is in no hurry: it is made
-for all documents of a fifth of a second at once, and until then the relay remembers what it has sent.
+for many documents at once, when nothing has come of them for a second – earlier it would meet the next command's
+transaction at the same document – and until then the relay remembers what it has sent.
 """
 
 import time
@@ -36,7 +37,9 @@ BATCH = 500
 TASKS = 3
 """Batches under way at a time: one is read while another is confirmed."""
 SWEEP = 0.5  # seconds
-MARK = 0.2  # seconds
+MARK = 0.25  # seconds
+QUIET = 1.0
+"""Seconds without an event after which a document is marked."""
 GATHER = 0.005
 """Seconds to let more commits come in while others are under way."""
 PAUSE_AFTER_FAILURE = 0.5  # seconds
@@ -73,6 +76,8 @@ class Sent:
 
     sequence: int = 0
     ids: set[str] = field(default_factory=set)
+    at: float = 0.0
+    """Of the last one, by the monotonic clock."""
 
 
 class Relay:
@@ -124,7 +129,7 @@ class Relay:
             while any(self._changed.values()) or self._tasks.running():
                 self._relay_own()
                 self._tasks.waitall()
-            self._attempt(self._mark)
+            self._attempt(self._mark, 0)
 
     def _relay_own(self) -> None:
         changed, self._changed = self._changed, defaultdict(dict)
@@ -224,6 +229,7 @@ class Relay:
         for (id, rows), done in zip(waiting.items(), confirmed, strict=True):
             sent = self._sent[name].setdefault(id, Sent())
             sent.ids |= {row["id"] for row in rows[:done]}
+            sent.at = time.monotonic()
             if done:
                 sent.sequence = rows[done - 1]["sequence"]
 
@@ -241,10 +247,11 @@ class Relay:
                 eventlet.sleep(PAUSE_AFTER_FAILURE)
         return confirmed
 
-    def _mark(self) -> None:
+    def _mark(self, quiet: float = QUIET) -> None:
         """Take what is confirmed out of the documents, and then out of memory."""
+        until = time.monotonic() - quiet
         for name in self._collections:
-            confirmed = [(id, set(sent.ids)) for id, sent in self._sent[name].items()]
+            confirmed = [(id, set(sent.ids)) for id, sent in self._sent[name].items() if sent.at <= until]
             for start in range(0, len(confirmed), BATCH):
                 marked = dict(confirmed[start : start + BATCH])
                 self._mark_documents(name, marked)

@@ -17,8 +17,8 @@ class Complaint(StrEnum):
     OTHER = "other"
 
 
-LOW_RATING = "low_rating"
-"""A case that nobody has opened by a command."""
+LOW_RATING, LOW_VISIT = "low_rating", "low_visit"
+"""Cases that nobody has opened by a command: of low scores by the resident, and by the team."""
 
 
 class Report(StrEnum):
@@ -35,7 +35,7 @@ class CaseEvent(ConcerningEvent):
     order_id: str
     """Empty for what was reported, as ``team_id``."""
     kind: str
-    """``LOW_RATING``, what the complaint is about, or what was reported."""
+    """``LOW_RATING``, ``LOW_VISIT``, what the complaint is about, or what was reported."""
     team_id: str
     to_site: str
     """Whose staff look into it."""

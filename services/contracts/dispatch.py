@@ -228,6 +228,14 @@ class OrderRated(DispatchEvent):
     by: str
 
 
+class OrderVisitRated(DispatchEvent):
+    """By the team that was there: how it was received, and whether anything stood in the way."""
+
+    fact: ClassVar[str] = "order.visit_rated"
+
+    score: int
+
+
 class OrderClosed(DispatchEvent):
     """Carries the segments, so that hours take effect whatever arrives first."""
 
@@ -395,6 +403,10 @@ class CompleteOrder(Command):
 class RateOrder(Command):
     score: Annotated[int, Field(ge=1, le=5, strict=True)]
     comment: Annotated[str, StringConstraints(max_length=1000)] | None = None
+
+
+class RateVisit(RateOrder):
+    """By the team that was there (domain, section 4)."""
 
 
 class CloseOrder(Command):

@@ -44,8 +44,11 @@ class QuietHours(BaseModel):
 
 
 class SetPreferences(Command):
+    """``on_behalf_of``: the account of a resident, for staff of the place or above it."""
+
     sms: SmsChoice = SmsChoice()
     quiet: QuietHours | None = None
+    on_behalf_of: Identifier | None = None
     phone: Phone | None = None
     """Where short messages go; an empty text takes it away."""
 

@@ -13,7 +13,7 @@ from services.chassis.later import Later
 from services.chassis.messages import Event
 from services.contracts import cases as facts
 from services.contracts.actor import Actor, Role
-from services.contracts.cases import LOW_RATING, Complaint, Report, ReportCase
+from services.contracts.cases import LOW_RATING, LOW_VISIT, Complaint, Report, ReportCase
 from services.contracts.dispatch import Concern
 from services.contracts.errors import Conflict, Forbidden, NotFound, invalid
 from services.contracts.privacy import Secret
@@ -25,9 +25,9 @@ from services.dispatch.permissions import is_staff_above
 LOW_SCORE = 2
 """A rating up to this calls for a follow-up."""
 TITLES = {
-    LOW_RATING: "评分低，待回访", Complaint.FEE: "投诉收费", Complaint.CONDUCT: "投诉服务态度",
-    Complaint.QUALITY: "投诉服务质量", Complaint.OTHER: "其他投诉", Report.BREACH: "反映违反村规民约",
-    Report.MEDIATION: "请求调解",
+    LOW_RATING: "评分低，待回访", LOW_VISIT: "队伍反映上门不顺利，待回访", Complaint.FEE: "投诉收费",
+    Complaint.CONDUCT: "投诉服务态度", Complaint.QUALITY: "投诉服务质量", Complaint.OTHER: "其他投诉",
+    Report.BREACH: "反映违反村规民约", Report.MEDIATION: "请求调解",
 }  # fmt: skip
 SERVED = (State.ACCEPTED, State.IN_SERVICE, State.COMPLETED, State.RATED, State.CLOSED)
 UNKNOWN = "没有找到这件事"
@@ -68,9 +68,11 @@ class Case:
         return "taken" if self.taken_by else "open"
 
     @classmethod
-    def after_rating(cls, order: Order, deadlines: Deadlines, now: datetime) -> tuple["Case", list[Event]]:
-        """Of a low score; one case an order."""
-        case = cls.of_order(f"{order.id}-{LOW_RATING}", order, LOW_RATING, order.resident_id, order.comment or "", now)
+    def follow_up(
+        cls, order: Order, kind: str, by: str, text: str, deadlines: Deadlines, now: datetime
+    ) -> tuple["Case", list[Event]]:
+        """Of a low score of the resident, or of the team; one case of each an order."""
+        case = cls.of_order(f"{order.id}-{kind}", order, kind, by, text, now)
         return case, case._open(deadlines, now)
 
     @classmethod

@@ -63,6 +63,7 @@ TRANSITIONS: dict[str, tuple[State, ...]] = {
     "start": (State.ACCEPTED,),
     "complete": (State.IN_SERVICE,),
     "rate": (State.COMPLETED,),
+    "rate-visit": (State.COMPLETED, State.RATED),
     "close": (State.RATED,),
     "reopen": (State.RATED, State.CLOSED),
     "message": tuple(state for state in State if state not in FINAL),
@@ -289,6 +290,8 @@ class Order:
     score: int | None = None
     comment: Secret | None = None
     rated_by: str | None = None
+    visit_score: int | None = None
+    visit_comment: Secret | None = None
     timeline: Annotated[list[Entry], Later] = field(default_factory=list)
     path: list[str] = field(default_factory=list)
     """The sites whose staff may read it: all that it passes, and the city."""
@@ -599,6 +602,15 @@ class Order:
         self.due_at = None
         self._note("rated", actor.id, now, f"{score} 分")
         return [facts.OrderRated(**self._where(), score=score, by=self.rated_by)]
+
+    def rate_visit(self, actor: Actor, score: int, comment: str | None, now: datetime) -> list[Event]:
+        """By the team, once; raise ``Conflict``."""
+        self._check("rate-visit")
+        if self.visit_score is not None:
+            raise Conflict("队伍已经评价过这次上门", **self._situation())
+        self.visit_score, self.visit_comment = score, comment
+        self._note("visit_rated", actor.id, now)
+        return [facts.OrderVisitRated(**self._where(), score=score)]
 
     def close(self, actor: Actor, now: datetime) -> list[Event]:
         self._check("close")

@@ -17,7 +17,7 @@ from services.chassis.subscriber import subscribe
 from services.chassis.telemetry import DUE_OLDEST, logger
 from services.chassis.timer import every
 from services.contracts.actor import SYSTEM, Actor, Role
-from services.contracts.cases import Complain, ReferCase, ReportCase, SettleCase, TakeCase
+from services.contracts.cases import LOW_RATING, LOW_VISIT, Complain, ReferCase, ReportCase, SettleCase, TakeCase
 from services.contracts.dispatch import (
     AcceptOrder,
     AddNote,
@@ -35,6 +35,7 @@ from services.contracts.dispatch import (
     PlaceOrder,
     PublishRules,
     RateOrder,
+    RateVisit,
     RejectOrder,
     ReopenOrder,
     ReportNoShow,
@@ -232,9 +233,16 @@ class DispatchService:
         events = order.rate(actor, command.score, command.comment, now())
         self.uow.orders.save(order, *events)
         if command.score <= LOW_SCORE:
-            case, opened = Case.after_rating(order, _deadlines(), now())
-            self.uow.cases.add(case, *opened)
+            self._follow_up(order, LOW_RATING, order.resident_id, command.comment)
         return order_view(order, actor, own)
+
+    @command(RateVisit)
+    def rate_visit(self, actor: Actor, order_id: str, command: RateVisit) -> dict[str, Any]:
+        order, team = self._for_team(actor, order_id)
+        self.uow.orders.save(order, *order.rate_visit(actor, command.score, command.comment, now()))
+        if command.score <= LOW_SCORE:
+            self._follow_up(order, LOW_VISIT, actor.id, command.comment)
+        return order_view(order, actor, [team])
 
     @command(CloseOrder)
     def close_order(self, actor: Actor, order_id: str, command: CloseOrder) -> dict[str, Any]:
@@ -817,6 +825,10 @@ class DispatchService:
         case: Case = self.uow.cases.get(case_id)
         case.must_be_seen_by(actor)
         return case
+
+    def _follow_up(self, order: Order, kind: str, by: str, comment: str | None) -> None:
+        case, opened = Case.follow_up(order, kind, by, comment or "", _deadlines(), now())
+        self.uow.cases.add(case, *opened)
 
     def _move_case(self, actor: Actor, case_id: str, move: Callable[[Case], list[Event]]) -> dict[str, Any]:
         case = self._case(actor, case_id)

@@ -26,6 +26,7 @@ OF_NEIGHBOURS = ("joined", "left")
 
 def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[str, Any]:
     """Address and name only for those who need them (public contract, section 3.2)."""
+    teams = list(teams)
     clear = reads_in_clear(actor, order, teams)
     return {
         "id": order.id,
@@ -62,6 +63,7 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "evidence": order.evidence if clear else [],
         "photos": order.photos if clear else [],
         "rating": _rating(order, clear),
+        "visit_rating": _visit_rating(order) if _sees_visit(order, actor, teams) else None,
         "possible": order.possible,
         "pool": bool(order.pool_at),
         "next_offer_at": order.wave_at,
@@ -162,6 +164,16 @@ def _rating(order: Order, clear: bool) -> dict[str, Any] | None:
     if order.score is None:
         return None
     return {"score": order.score, "comment": order.comment if clear else None, "by": order.rated_by}
+
+
+def _visit_rating(order: Order) -> dict[str, Any] | None:
+    return None if order.visit_score is None else {"score": order.visit_score, "comment": order.visit_comment}
+
+
+def _sees_visit(order: Order, actor: Actor, teams: Iterable[Team]) -> bool:
+    """Staff and the team: it is about the resident."""
+    was_there = any(team.id == order.accepted_by for team in teams)
+    return actor.is_admin or is_staff_above(actor, order.path) or was_there
 
 
 def message_view(message: Message) -> dict[str, Any]:

@@ -351,6 +351,7 @@ class RegistryService:
             self.uow.log.save(entry)
         if account_id and (account := self.uow.accounts.find(account_id)):
             account.end_volunteering()
+            account.phone = ""
             self.uow.accounts.save(account)
             for notification in self.uow.notifications.whole(account.id):
                 notification.forget()
@@ -649,18 +650,20 @@ class RegistryService:
         return {"read": len(unread), "more": len(unread) == READ_AT_ONCE}
 
     @query
-    def notification_preferences(self, actor: Actor) -> dict[str, Any]:
-        return preferences_view(self.uow.preferences.of(actor.id), self.uow.accounts.get(actor.id).phone)
+    def notification_preferences(self, actor: Actor, on_behalf_of: str | None = None) -> dict[str, Any]:
+        account = self._told(actor, on_behalf_of)
+        return preferences_view(self.uow.preferences.of(account.id), account.phone)
 
     @command(SetPreferences)
     def set_preferences(self, actor: Actor, command: SetPreferences) -> dict[str, Any]:
-        preferences, account = self.uow.preferences.of(actor.id), self.uow.accounts.get(actor.id)
+        account = self._told(actor, command.on_behalf_of)
+        preferences = self.uow.preferences.of(account.id)
         preferences.bring_to(command)
         self.uow.preferences.save(preferences)
         if command.phone is not None:
             account.phone = identity.mobile(command.phone) if command.phone else ""
             self.uow.accounts.save(account)
-        notifying.Memories.wishes.forget(actor.id)
+        notifying.Memories.wishes.forget(account.id)
         return preferences_view(preferences, account.phone)
 
     @every(SMS_TICK)
@@ -966,6 +969,17 @@ class RegistryService:
         totals = self.uow.totals.of(event.account_id)
         if totals.follow_points(event.balance, self.uow.sequence):
             self.uow.totals.save(totals)
+
+    def _told(self, actor: Actor, named: str | None) -> Account:
+        """Whose notifications are meant: the actor's, or those of a resident below staff; raise ``NotFound``."""
+        account: Account | None = self.uow.accounts.find(named or actor.id)
+        if account is None or (account.id != actor.id and not self._serves(actor, account)):
+            raise NotFound("没有找到这位居民")
+        return account
+
+    def _serves(self, actor: Actor, account: Account) -> bool:
+        """As staff serve residents of their place and below it."""
+        return Role.RESIDENT in account.roles and domain.is_staff_over(actor, self._site(account.site).path)
 
     def _site(self, code: str) -> Site:
         site: Site | None = self.uow.sites.find(code)

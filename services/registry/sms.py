@@ -9,7 +9,8 @@ from services.registry.notifications import LONGEST_WAIT
 
 SIGNED_BY = "【文明实践】"
 TOO_MANY, OVERLOADED = 429, 503
-TRY_AGAIN = (408, 425)
+TRY_AGAIN = (401, 403, 407, 408, 425)
+"""Also what a wrong secret is answered with: the messages are right, and wait until it is."""
 PAUSE = 5.0  # seconds, where a gateway that has too much to do says no time
 
 

@@ -19,7 +19,8 @@ from tests.contract.schemas import SAMPLES
 EVENTS, COMMANDS, GOLDEN = schemas.events(), schemas.commands(), schemas.golden()
 FACTS = {
     "order": "placed offered accepted declined withdrawn escalated started completed rated closed cancelled rejected "
-    "reopened unmet alerted messaged appointed missed photographed joined left",
+    "reopened unmet alerted messaged appointed missed photographed joined left "
+    "visit_rated",
     "case": "opened referred settled taken",
     "support": "requested taken answered declined withdrawn rated",
     "hours": "recorded effective reversed",

@@ -170,6 +170,24 @@ def test_a_wrong_report_is_told_by_its_field(system: System, given: dict[str, An
     assert answer.status_code == 422 and [field["path"] for field in answer.json()["fields"]] == [path]
 
 
+def test_the_team_rates_the_visit_for_staff_and_a_low_one_is_followed_up(steps: Steps, system: System) -> None:
+    order = steps.reach("completed")
+    path, visit = f"/v1/orders/{order['id']}/rate-visit", {"score": 2, "comment": "院里的狗没有拴"}
+    assert system.person("resident").post(path, visit).status_code == 403
+    rated = system.person("leader1").do(path, visit)
+    assert (rated["state"], rated["visit_rating"]) == ("completed", visit)
+    assert system.person("leader1").post(path, visit).status_code == 409
+    seen = {who: steps.order(order, who)["visit_rating"] for who in ("station", "center", "resident")}
+    assert seen == {"station": visit, "center": visit, "resident": None}
+    (case,) = [
+        c for c in system.person("station").read("/v1/cases?kind=low_visit")["items"] if c["order"] == order["id"]
+    ]
+    assert (case["text"], case["opened_by"]) == ("院里的狗没有拴", "leader1")
+    assert system.person("resident").get(f"/v1/cases/{case['id']}").status_code == 404
+    steps.take("resident", order, "rate", score=5)
+    assert "狗" not in system.person("resident").get(f"/v1/orders/{order['id']}/timeline").text
+
+
 # -- at the desk ----------------------------------------------------------------------------------------
 
 

@@ -141,6 +141,7 @@ MATRIX = {
         "leader", ORDER, "in_service", {"records": ..., "summary": "理发一次"}
     ),
     "POST /v1/orders/{order_id}/rate": Row("requester", ORDER, "completed", {"score": 3}),
+    "POST /v1/orders/{order_id}/rate-visit": Row("leader", ORDER, "completed", {"score": 4}),
     "POST /v1/orders/{order_id}/close": Row("holder", ORDER, "rated"),
     "POST /v1/orders/{order_id}/message": Row("requester holder leader", ORDER, "accepted", {"text": "几点"}),
     "GET /v1/orders/{order_id}/messages": Row("requester holder above leader admin", "member", "accepted"),

@@ -202,7 +202,7 @@ def test_who_has_asked_for_support_hears_of_the_answer(sms: System) -> None:
 # -- short messages -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("move", ["500", "lose", "hang", "429 3", "503"])
+@pytest.mark.parametrize("move", ["500", "lose", "hang", "429 3", "503", "401"])
 def test_what_may_not_have_arrived_is_sent_again_with_the_same_id(
     sms: System, provider: SmsProvider, move: str
 ) -> None:
@@ -278,6 +278,21 @@ def test_who_is_erased_leaves_no_notifications(sms: System) -> None:
     come(sms, "volunteer2", order, "order.accepted")
     sms.person("station").do("/v1/volunteers/vol-volunteer2/erase")
     assert sms.person("volunteer2").read("/v1/notifications")["items"] == []
+
+
+def test_staff_set_it_for_a_resident_who_has_no_app_at_their_place_and_below(sms: System) -> None:
+    path, number = "/v1/notification-preferences", "13787650021"
+    wish = {"on_behalf_of": "resident", "phone": number, "sms": {"progress": True}}
+    for who in ("station", "institute"):
+        set_so = sms.person(who).do(path, wish)
+        assert (set_so["phone"], set_so["sms"]["progress"]) == ("137****0021", True)
+    assert sms.person("resident").read(path) == sms.person("center").read(f"{path}?on_behalf_of=resident")
+    for who in ("station-county", "resident2", "leader1"):
+        assert sms.person(who).post(path, wish).status_code == 404
+        assert sms.person(who).get(f"{path}?on_behalf_of=resident").status_code == 404
+    assert sms.person("station").post(path, {**wish, "on_behalf_of": "leader1"}).status_code == 404
+    own = {"phone": NUMBERS["resident"], "sms": {"progress": False}}
+    assert sms.person("resident").do(path, own)["phone"] == "137****0001"
 
 
 @pytest.mark.parametrize(

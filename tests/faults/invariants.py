@@ -14,7 +14,7 @@ from typing import Any
 
 from services.activities.domain import record_id
 from services.chassis.repository import from_document
-from services.contracts.cases import LOW_RATING
+from services.contracts.cases import LOW_RATING, LOW_VISIT
 from services.dispatch.cases import LOW_SCORE
 from services.dispatch.deadlines import DEMO, REST
 from services.dispatch.domain import FINAL, State
@@ -35,6 +35,7 @@ FACTS = {
     "cancel": "cancelled", "start": "started", "complete": "completed", "rate": "rated", "close": "closed",
     "offer": "offered", "reject": "rejected", "message": "messaged", "appoint": "appointed", "no-show": "missed",
     "photos": "photographed", "join": "joined", "leave": "left",
+    "rate-visit": "visit_rated",
 }  # fmt: skip
 SUPPORT = {"ask": "requested", "supply": "answered", "praise": "rated"}
 REPORTS = {"report": "opened", "attend": "taken", "mediate": "settled"}
@@ -54,7 +55,7 @@ FOLLOWS: dict[str, set[str]] = {
     "closed": set(), "cancelled": set(), "rejected": set(),
 }  # fmt: skip
 """Which fact of an order may come after which (domain, section 4)."""
-ASIDE = ("alerted", "messaged", "appointed", "photographed", "joined", "left")
+ASIDE = ("alerted", "messaged", "appointed", "photographed", "joined", "left", "visit_rated")
 """Facts that leave an order in its state."""
 PERSONAL = re.compile(r"(?<!\d)1990000\d{4}(?!\d)|(?<!\d)130802\d{8}997[\dX]|请上门理发|测试员")
 """Phone, id number, wish and name of the people of the lives."""
@@ -151,6 +152,7 @@ def cases_follow(evidence: Evidence) -> Iterator[str]:
     """One for each low rating and one for each complaint, told and settled as was asked."""
     orders = _orders(evidence)
     wanted = Counter((id, LOW_RATING) for id, order in orders.items() if (order["score"] or 5) <= LOW_SCORE)
+    wanted += Counter((id, LOW_VISIT) for id, order in orders.items() if (order["visit_score"] or 5) <= LOW_SCORE)
     wanted += Counter((i.order_id, "quality") for i in evidence.intents if i.step == "complain" and i.state == DONE)
     cases = list(evidence.fleet.database("dispatch")["cases"].find({"order_id": {"$in": list(orders)}}))
     found = Counter((case["order_id"], case["kind"]) for case in cases)

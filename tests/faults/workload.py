@@ -34,6 +34,8 @@ PATIENCE = 60.0
 """Seconds until a command without a definite answer is given up: that is a finding."""
 PAUSES = (0.05, 0.3)  # seconds between two attempts
 THINKING = 0.15  # seconds at most between two steps
+VISITS_RATED = 0.1
+"""Of the completed ones, by their team."""
 ATTEMPT = 6.0  # seconds; the gateway promises an answer within 5
 UNKNOWN = (429, 500, 502, 503, 504)
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -330,10 +332,12 @@ class Life:
 
     def _steps(self) -> list[tuple[str, str, dict[str, Any]]]:
         leader, record = self.team.leader, self.load.slots.take(self.rng.choice(self.team.members))
+        visit = [("rate-visit", leader, {"score": self.rng.randint(1, 5)})] if self.rng.random() < VISITS_RATED else []
         return [
             ("accept", leader, {"team": self.team.id}),
             ("start", leader, {}),
             ("complete", leader, {"records": [record], "summary": "理发一次"}),
+            *visit,
             ("rate", self.village.resident, {"score": self.rng.randint(1, 5)}),
             ("close", self.village.staff, {}),
         ]

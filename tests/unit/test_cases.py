@@ -3,7 +3,17 @@
 import pytest
 
 from services.contracts.actor import Actor, Role
-from services.contracts.cases import CaseOpened, CaseReferred, CaseSettled, CaseTaken, Complaint, Report, ReportCase
+from services.contracts.cases import (
+    LOW_RATING,
+    LOW_VISIT,
+    CaseOpened,
+    CaseReferred,
+    CaseSettled,
+    CaseTaken,
+    Complaint,
+    Report,
+    ReportCase,
+)
 from services.contracts.dispatch import Concern
 from services.contracts.errors import Conflict, Forbidden, Invalid, NotFound
 from services.contracts.registry import Tier
@@ -67,7 +77,7 @@ def test_without_a_service_there_is_nothing_to_complain_about(state: State) -> N
 def test_a_low_rating_is_one_case_an_order_in_the_words_of_the_resident() -> None:
     order = an_order(State.COMPLETED)
     order.rate(a_resident(), 1, "剪坏了", MORNING)
-    case, _ = Case.after_rating(order, DEADLINES, MORNING)
+    case, _ = Case.follow_up(order, LOW_RATING, "r1", "剪坏了", DEADLINES, MORNING)
     assert (case.id, case.kind, case.text, case.opened_by) == ("o1-low_rating", "low_rating", "剪坏了", "r1")
 
 
@@ -172,4 +182,4 @@ def test_what_is_settled_stays_settled() -> None:
 
 
 def test_each_kind_has_its_words() -> None:
-    assert set(TITLES) == {"low_rating", *Complaint, *Report}
+    assert set(TITLES) == {LOW_RATING, LOW_VISIT, *Complaint, *Report}

@@ -62,6 +62,7 @@ ALLOWED = {
     (S.IN_SERVICE, "withdraw"): S.PLACED,
     (S.IN_SERVICE, "complete"): S.COMPLETED,
     (S.COMPLETED, "rate"): S.RATED,
+    **{(state, "rate-visit"): state for state in (S.COMPLETED, S.RATED)},
     (S.RATED, "close"): S.CLOSED,
     (S.RATED, "reopen"): S.RATED,
     (S.CLOSED, "reopen"): S.CLOSED,
@@ -103,6 +104,7 @@ def give(command: str, order: Order, now: datetime = MORNING) -> list:
             leader, team, [a_segment(start=now - HOUR, end=now)], "已理发", [], WEEK, now
         ),
         "rate": lambda: order.rate(a_resident(), 4, None, now),
+        "rate-visit": lambda: order.rate_visit(leader, 4, None, now),
         "close": lambda: order.close(staff, now),
         "message": lambda: order.message(a_message(), DEADLINES, now),
         "reopen": lambda: order.reopen(a_resident(), "没理好", NOBODY, DEADLINES, now)[1],

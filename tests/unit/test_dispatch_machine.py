@@ -229,6 +229,10 @@ class LifeOfAnOrder(RuleBasedStateMachine):
         if really == 9:
             self.give(lambda order: getattr(order, how)(a_resident(), "不用了", self.now))
 
+    @rule(score=some.integers(1, 5))
+    def rate_visit(self, score: int) -> None:
+        self.give(lambda order: order.rate_visit(leader_of(self.team(None)), score, None, self.now))
+
     @precondition(lambda machine: machine.order.state in (State.RATED, State.CLOSED))
     @rule()
     def reopen(self) -> None:
@@ -304,6 +308,10 @@ class LifeOfAnOrder(RuleBasedStateMachine):
     @invariant()
     def it_has_the_photos_that_were_told_of_and_not_too_many(self) -> None:
         assert len(self.order.photos) == self.told.count("order.photographed") <= MOST_PHOTOS
+
+    @invariant()
+    def the_visit_is_rated_once(self) -> None:
+        assert self.told.count("order.visit_rated") == (self.order.visit_score is not None)
 
     @invariant()
     def each_neighbour_counts_once(self) -> None:
