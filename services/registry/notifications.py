@@ -54,7 +54,7 @@ class To(StrEnum):
     ASKERS = "askers"
     """The resident, and who has placed it for the resident."""
     OFFERED = "offered"
-    """Who leads a team that may take it."""
+    """Who leads a team that may take it: one that was asked, or one that may claim it from the open pool."""
     TEAM = "team"
     """Who leads the team that has it, or has just lost it."""
     HOLDER = "holder"

@@ -18,7 +18,14 @@ from services.chassis.crashpoints import crashpoint
 from services.chassis.personal import blind_index
 from services.chassis.posting import Away
 from services.chassis.settings import settings
-from services.contracts.dispatch import Concern, ConcerningEvent, OrderAlerted, OrderEscalated, OrderMissed
+from services.contracts.dispatch import (
+    Concern,
+    ConcerningEvent,
+    OrderAlerted,
+    OrderEscalated,
+    OrderMissed,
+    OrderOffered,
+)
 from services.contracts.zone import CHINA
 from services.registry.domain import Account
 from services.registry.notifications import (
@@ -78,6 +85,7 @@ class Memories:
     items = Memory[str](REMEMBERED)
     places = Memory[str](REMEMBERED)
     leaders = Memory[list[str]](REMEMBERED)
+    pools = Memory[list[str]](REMEMBERED)
     staff = Memory[list[str]](REMEMBERED)
     wishes = Memory[Preferences](WISHES_REMEMBERED)
 
@@ -121,8 +129,8 @@ def _recipients(uow: Any, to: To, event: ConcerningEvent, concerns: Concern) -> 
     match to:
         case To.ASKERS:
             yield from dict.fromkeys((concerns.resident, concerns.placed_by))
-        case To.OFFERED:
-            yield from _leaders(uow, getattr(event, "team_ids", ()))
+        case To.OFFERED if isinstance(event, OrderOffered):
+            yield from _leaders(uow, _claimants(uow, concerns) if event.pool else event.team_ids)
         case To.TEAM:
             team = event.team_id if isinstance(event, OrderMissed) else concerns.team_id
             yield from _leaders(uow, [team] if team else ())
@@ -132,6 +140,19 @@ def _recipients(uow: Any, to: To, event: ConcerningEvent, concerns: Concern) -> 
             yield from _staff(uow, event.sites)
         case _:
             yield from _staff(uow, [event.to_site if isinstance(event, OrderEscalated) else concerns.held_at])
+
+
+def _claimants(uow: Any, concerns: Concern) -> list[str]:
+    """Teams of the site, and of those that it borrows from, that do what the item is about."""
+
+    def teams(_key: str) -> list[str] | None:
+        site, item = uow.sites.find(concerns.held_at), uow.items.find(concerns.item_id)
+        if site is None or item is None:
+            return None
+        near = [team for code in (site.id, *site.sisters) for team in uow.teams.at(code)]
+        return [team.id for team in near if item.category in team.categories]
+
+    return Memories.pools.get(f"{concerns.held_at} {concerns.item_id}", teams) or []
 
 
 def _leaders(uow: Any, teams: Iterable[str]) -> Iterator[str]:

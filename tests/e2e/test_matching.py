@@ -107,6 +107,8 @@ def test_from_the_open_pool_a_team_of_the_place_claims(steps: Steps, system: Sys
         listed = system.person("leader-county").read("/v1/orders?state=offered&limit=200")["items"]
         assert order["id"] in [item["id"] for item in listed]
         assert steps.order(order, "leader-county")["address"] is None
+        told = system.person("leader-county")
+        eventually(lambda: order["id"] in [n["subject"]["id"] for n in told.read("/v1/notifications")["items"]])
         assert system.person("leader1").get(f"/v1/orders/{order['id']}").status_code == 404
         taken = steps.accept(order, "leader-county")
         assert (taken["state"], asked(taken)) == ("accepted", {TEAMS["leader-county"]})

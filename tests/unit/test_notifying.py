@@ -10,7 +10,7 @@ import pytest
 from services.chassis.clock import now
 from services.chassis.posting import Away, signature
 from services.chassis.settings import settings
-from services.contracts.actor import Actor, Role
+from services.contracts.actor import SYSTEM, Actor, Role
 from services.contracts.cases import CaseOpened, CaseSettled
 from services.contracts.dispatch import (
     Concern,
@@ -22,7 +22,7 @@ from services.contracts.dispatch import (
 )
 from services.contracts.errors import NotFound
 from services.contracts.notifications import ReadNotification, SetPreferences
-from services.contracts.registry import Tier
+from services.contracts.registry import Category, Tier
 from services.contracts.zone import CHINA
 from services.registry import notifying
 from services.registry.domain import Account, Post
@@ -45,7 +45,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, value)
     use_ring(monkeypatch)
     settings.cache_clear()
-    for memory in ("items", "places", "leaders", "staff", "wishes"):
+    for memory in ("items", "places", "leaders", "pools", "staff", "wishes"):
         getattr(notifying.Memories, memory).clear()
     yield
     settings.cache_clear()
@@ -139,6 +139,20 @@ def test_a_leader_who_is_away_is_told_and_whoever_stands_in_for_them(city: City)
     (team,) = city.work.teams.select({})
     notifying.tell(city.service, OrderOffered(**about(urgent=True), team_ids=[team.id, "unknown"]))
     assert set(told(city)) == {"account-leader", "account-mate"}
+
+
+def test_of_what_lies_in_the_pool_the_teams_that_may_claim_it_are_told(city: City) -> None:
+    for number, id in enumerate(("leader", "mate", "other")):
+        city.add_volunteer(id, number)
+        city.work.volunteers.find(id).account_id = f"account-{id}"
+    city.form_team("leader", "mate", "other")
+    for id, category in (("sewing", Category.COMMUNITY), ("lecture", Category.SCIENCE)):
+        item = {"id": id, "name": id, "category": category, "tier": "station", "target_groups": ["elderly"]}
+        city.service.publish_item(SYSTEM, {**item, "site": STATION})
+        city.work.event_id = f"event-{id}"
+        notifying.tell(city.service, OrderOffered(**about(item_id=id), team_ids=[], pool=True))
+        assert set(told(city)) == {"account-leader"}, "of what the team does"
+    assert len(city.work.notifications.select({})) == 1
 
 
 def test_what_happened_too_long_ago_is_not_told(city: City) -> None:
