@@ -141,6 +141,9 @@ TABLE = (
 """Not here is what nobody would look up for: what they have done themselves, and what needs nothing of them."""
 
 
+FACTS = tuple(dict.fromkeys(line.event for line in TABLE))
+
+
 def lines_of(event: ConcerningEvent) -> list[Line]:
     return [line for line in TABLE if type(event) is line.event and line.when(event)]
 

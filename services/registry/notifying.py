@@ -18,6 +18,7 @@ from services.chassis.crashpoints import crashpoint
 from services.chassis.personal import blind_index
 from services.chassis.posting import Away
 from services.chassis.settings import settings
+from services.chassis.subscriber import subscribe
 from services.contracts.dispatch import (
     Concern,
     ConcerningEvent,
@@ -29,6 +30,7 @@ from services.contracts.dispatch import (
 from services.contracts.zone import CHINA
 from services.registry.domain import Account
 from services.registry.notifications import (
+    FACTS,
     KEPT,
     Notification,
     Preferences,
@@ -122,6 +124,14 @@ def tell(service: Any, event: ConcerningEvent) -> None:
                 proxy = line.to is To.ASKERS and account != concerns.resident
                 notification.ring(wishes or Preferences(account), proxy, now())
             uow.notifications.add_once(notification)
+
+
+def handlers() -> dict[str, Any]:
+    """Methods of the service, by name: one for each fact of the table."""
+    return {
+        f"tell_{fact.fact.replace('.', '_')}": subscribe(fact, idempotent=True, loads=wishes_of)(tell)
+        for fact in FACTS
+    }  # fmt: skip
 
 
 def _recipients(uow: Any, to: To, event: ConcerningEvent, concerns: Concern) -> Iterator[str]:

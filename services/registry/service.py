@@ -18,21 +18,6 @@ from services.chassis.subscriber import subscribe
 from services.chassis.timer import every
 from services.contracts.activities import HoursEffective, HoursEvent, HoursReversed
 from services.contracts.actor import Actor, Role
-from services.contracts.cases import CaseOpened, CaseReferred, CaseSettled, CaseTaken
-from services.contracts.dispatch import (
-    OrderAccepted,
-    OrderAlerted,
-    OrderAppointed,
-    OrderCancelled,
-    OrderCompleted,
-    OrderEscalated,
-    OrderMessaged,
-    OrderMissed,
-    OrderOffered,
-    OrderRejected,
-    OrderUnmet,
-    OrderWithdrawn,
-)
 from services.contracts.errors import Conflict, Forbidden, NotFound, ServiceError, Unauthenticated, invalid
 from services.contracts.imports import ExecuteImport, StageRows, StartImport, UndoImport
 from services.contracts.notifications import ReadNotification, ReadNotifications, SetPreferences
@@ -79,7 +64,6 @@ from services.contracts.registry import (
     WithdrawAbsence,
     WithdrawConsent,
 )
-from services.contracts.support import SupportAnswered, SupportDeclined, SupportRequested, SupportTaken
 from services.contracts.zone import CHINA
 from services.registry import domain, identity, imports, notifying, passwords, teams
 from services.registry.directory import Kind, place_of, search_terms
@@ -671,26 +655,7 @@ class RegistryService:
         sending = notifying.sending()
         return sending.send(self.uow) if sending else 0
 
-    tell_accepted = subscribe(OrderAccepted, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_alerted = subscribe(OrderAlerted, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_appointed = subscribe(OrderAppointed, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_cancelled = subscribe(OrderCancelled, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_completed = subscribe(OrderCompleted, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_escalated = subscribe(OrderEscalated, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_messaged = subscribe(OrderMessaged, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_missed = subscribe(OrderMissed, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_offered = subscribe(OrderOffered, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_rejected = subscribe(OrderRejected, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_unmet = subscribe(OrderUnmet, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_withdrawn = subscribe(OrderWithdrawn, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_case_opened = subscribe(CaseOpened, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_case_referred = subscribe(CaseReferred, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_case_settled = subscribe(CaseSettled, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_case_taken = subscribe(CaseTaken, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_support_answered = subscribe(SupportAnswered, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_support_declined = subscribe(SupportDeclined, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_support_requested = subscribe(SupportRequested, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
-    tell_support_taken = subscribe(SupportTaken, idempotent=True, loads=notifying.wishes_of)(notifying.tell)
+    locals().update(notifying.handlers())  # a class body's names are its methods
 
     # -- reference data: sent again they change nothing ---------------------------------------------
 

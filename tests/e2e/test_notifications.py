@@ -23,7 +23,7 @@ from tests.support.servers import virtual_host
 from tests.support.sms_provider import SmsProvider
 from tests.support.system import CHINA, System, running
 
-QUEUE = "evt-dispatch-order.accepted--registry.tell_accepted"
+QUEUE = "evt-dispatch-order.accepted--registry.tell_order_accepted"
 ALWAYS, NEVER = {"from": "00:00", "to": "00:00"}, {"from": "00:00", "to": "23:59"}
 NUMBERS = {"resident": "13787650001", "resident2": "13787650002", "resident-village": "13787650003"}
 
