@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -9,7 +10,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from gateway import health
+from gateway import examples, health
 from gateway.answers import problem_response
 from gateway.files import Desk
 from gateway.identity import Tokens
@@ -49,14 +50,25 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await app.state.rpc.stop()
 
 
+MODULES = (
+    orders, cases, support, series, matching, teams, volunteers, registry, records, imports, notifications, identity,
+    health,
+)  # fmt: skip
+
+
+class Interface(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            examples.add_to(document, [route for module in MODULES for route in module.router.routes])
+        return super().openapi()
+
+
 def build() -> FastAPI:
-    app = FastAPI(title="Sidan 四单", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = Interface(title="Sidan 四单", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
     for middleware in (Shedding, BodyLimit, AddressLimit):  # the last one comes first
         app.add_middleware(middleware)
-    for module in (
-        orders, cases, support, series, matching, teams, volunteers, registry, records, imports, notifications,
-        identity, health,
-    ):  # fmt: skip
+    for module in MODULES:
         app.include_router(module.router)
     app.add_exception_handler(ServiceError, on_service_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, on_invalid)  # type: ignore[arg-type]

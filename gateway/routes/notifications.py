@@ -1,12 +1,9 @@
 """Notifications: what the caller has been told, and how the caller wants to be told."""
 
-from typing import Annotated
-
 from fastapi import APIRouter, Response
 
 from gateway.routes.orders import Caller, Limit, Text
 from gateway.routes.registry import Id
-from gateway.routes.volunteers import like
 from services.contracts.notifications import ReadNotification, ReadNotifications, SetPreferences
 
 router = APIRouter(prefix="/v1", tags=["notifications"])
@@ -41,7 +38,7 @@ async def notification_preferences(call: Caller, on_behalf_of: Text = None) -> R
 @router.post("/notification-preferences")
 async def set_preferences(
     call: Caller,
-    command: Annotated[SetPreferences, like(sms={"message": True}, quiet={"from": "21:30", "to": "07:30"})],
+    command: SetPreferences,
 ) -> Response:
     """What is left out stays as it is. Staff set it for a resident who has no app (`on_behalf_of`)."""
     return await call.command("registry.set_preferences", command)

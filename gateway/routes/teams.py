@@ -1,12 +1,10 @@
 """Teams: proposed by volunteers, approved by staff, led by one of their members."""
 
-from typing import Annotated
-
 from fastapi import APIRouter, Response
 
 from gateway.routes.orders import Caller, Limit, Text
 from gateway.routes.registry import Id
-from gateway.routes.volunteers import SOMEBODY, Search, like
+from gateway.routes.volunteers import Search
 from services.contracts.registry import (
     AdmitMember,
     ApproveTeam,
@@ -26,9 +24,7 @@ router = APIRouter(prefix="/v1/teams", tags=["teams"])
 
 
 @router.post("", status_code=201)
-async def propose_team(
-    call: Caller, command: Annotated[ProposeTeam, like(name="庄头营护河队", categories=["环境保护"])]
-) -> Response:
+async def propose_team(call: Caller, command: ProposeTeam) -> Response:
     """The caller leads it; it is asked to serve when staff of the site have approved it."""
     return await call.create("registry.propose_team", command, "teams")
 
@@ -51,31 +47,23 @@ async def approve_team(team_id: Id, command: ApproveTeam, call: Caller) -> Respo
 
 
 @router.post("/{team_id}/refuse")
-async def refuse_team(
-    team_id: Id, call: Caller, command: Annotated[RefuseTeam, like(reason="本村已有同类队伍")]
-) -> Response:
+async def refuse_team(team_id: Id, call: Caller, command: RefuseTeam) -> Response:
     return await call.command("registry.refuse_team", command, team_id=team_id)
 
 
 @router.post("/{team_id}/suspend")
-async def suspend_team(
-    team_id: Id, call: Caller, command: Annotated[SuspendTeam, like(reason="队长长期外出")]
-) -> Response:
+async def suspend_team(team_id: Id, call: Caller, command: SuspendTeam) -> Response:
     """Asked to nothing for a while; orders that it has and has not completed go back to their sites."""
     return await call.command("registry.suspend_team", command, team_id=team_id)
 
 
 @router.post("/{team_id}/resume")
-async def resume_team(
-    team_id: Id, call: Caller, command: Annotated[ResumeTeam, like(reason="已经选出新队长")]
-) -> Response:
+async def resume_team(team_id: Id, call: Caller, command: ResumeTeam) -> Response:
     return await call.command("registry.resume_team", command, team_id=team_id)
 
 
 @router.post("/{team_id}/dissolve")
-async def dissolve_team(
-    team_id: Id, call: Caller, command: Annotated[DissolveTeam, like(reason="并入村民服务队")]
-) -> Response:
+async def dissolve_team(team_id: Id, call: Caller, command: DissolveTeam) -> Response:
     """For good; orders that it has and has not completed go back to their sites."""
     return await call.command("registry.dissolve_team", command, team_id=team_id)
 
@@ -93,31 +81,23 @@ async def leave_team(team_id: Id, command: LeaveTeam, call: Caller) -> Response:
 
 
 @router.post("/{team_id}/invite")
-async def invite_member(
-    team_id: Id, call: Caller, command: Annotated[InviteMember, like(volunteer=SOMEBODY)]
-) -> Response:
+async def invite_member(team_id: Id, call: Caller, command: InviteMember) -> Response:
     return await call.command("registry.invite_member", command, team_id=team_id)
 
 
 @router.post("/{team_id}/admit")
-async def admit_member(
-    team_id: Id, call: Caller, command: Annotated[AdmitMember, like(volunteer=SOMEBODY)]
-) -> Response:
+async def admit_member(team_id: Id, call: Caller, command: AdmitMember) -> Response:
     """Who has applied."""
     return await call.command("registry.admit_member", command, team_id=team_id)
 
 
 @router.post("/{team_id}/remove")
-async def remove_member(
-    team_id: Id, call: Caller, command: Annotated[RemoveMember, like(volunteer=SOMEBODY)]
-) -> Response:
+async def remove_member(team_id: Id, call: Caller, command: RemoveMember) -> Response:
     """A member, an invitation or an application."""
     return await call.command("registry.remove_member", command, team_id=team_id)
 
 
 @router.post("/{team_id}/hand-over")
-async def hand_over_team(
-    team_id: Id, call: Caller, command: Annotated[HandOverTeam, like(volunteer=SOMEBODY)]
-) -> Response:
+async def hand_over_team(team_id: Id, call: Caller, command: HandOverTeam) -> Response:
     """To another member, who leads it from now on."""
     return await call.command("registry.hand_over_team", command, team_id=team_id)

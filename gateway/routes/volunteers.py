@@ -1,8 +1,8 @@
 """Volunteers: registration, what decides whom to send, hours."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from gateway.routes.orders import Caller, Limit, Text
 from gateway.routes.registry import Id
@@ -27,11 +27,6 @@ SOMEBODY = "01K0S4XG7R8Q2M5T9V3W6Y1Z24"
 Search = Annotated[str | None, Query(max_length=50)]
 
 
-def like(**example: Any) -> Any:
-    """What a body may look like, for the documentation."""
-    return Body(examples=[example])
-
-
 @router.post("", status_code=201)
 async def register_volunteer(command: RegisterVolunteer, call: Caller) -> Response:
     """The caller becomes a volunteer; sign in again afterwards to act as one."""
@@ -48,7 +43,7 @@ async def volunteers(
 
 
 @router.post("/lookup")
-async def look_up_volunteers(call: Caller, command: Annotated[LookUpVolunteers, like(phone="13912345678")]) -> Response:
+async def look_up_volunteers(call: Caller, command: LookUpVolunteers) -> Response:
     """For staff, at its place and below. Either `id_number` or `phone`, whole; a list as that of the search."""
     return await call.command("registry.look_up_volunteers", command)
 
@@ -79,27 +74,20 @@ async def views(volunteer_id: Id, call: Caller, limit: Limit = 50, cursor: Text 
 @router.post("/{volunteer_id}/profile")
 async def update_profile(
     volunteer_id: Id, call: Caller,
-    command: Annotated[
-        UpdateProfile,
-        like(skills=["理发", "摄影"], availability=["sat_morning", "holiday_morning"], categories=["社区服务"]),
-    ],
+    command: UpdateProfile,
 ) -> Response:  # fmt: skip
     """What is given replaces what was there. Without any time in `availability` any time is right."""
     return await call.command("registry.update_profile", command, volunteer_id=volunteer_id)
 
 
 @router.post("/{volunteer_id}/qualifications")
-async def grant_qualification(
-    volunteer_id: Id, call: Caller, command: Annotated[GrantQualification, like(kind="急救员", until="2027-12-31")]
-) -> Response:
+async def grant_qualification(volunteer_id: Id, call: Caller, command: GrantQualification) -> Response:
     """Staff has seen the certificate; again with another day it is renewed or ended."""
     return await call.command("registry.grant_qualification", command, volunteer_id=volunteer_id)
 
 
 @router.post("/{volunteer_id}/insurance")
-async def insure_volunteer(
-    volunteer_id: Id, call: Caller, command: Annotated[InsureVolunteer, like(until="2027-12-31")]
-) -> Response:
+async def insure_volunteer(volunteer_id: Id, call: Caller, command: InsureVolunteer) -> Response:
     """Staff has seen the policy."""
     return await call.command("registry.insure_volunteer", command, volunteer_id=volunteer_id)
 
@@ -107,9 +95,7 @@ async def insure_volunteer(
 @router.post("/{volunteer_id}/absences")
 async def report_absence(
     volunteer_id: Id, call: Caller,
-    command: Annotated[
-        ReportAbsence, like(**{"from": "2027-07-01", "to": "2027-07-31", "stand_in": SOMEBODY})
-    ],
+    command: ReportAbsence,
 ) -> Response:  # fmt: skip
     """By the volunteer, the leader of the team or staff. Who is away is not sent."""
     return await call.command("registry.report_absence", command, volunteer_id=volunteer_id)
@@ -121,41 +107,33 @@ async def withdraw_absence(volunteer_id: Id, absence_id: Id, command: WithdrawAb
 
 
 @router.post("/{volunteer_id}/suspend")
-async def suspend_volunteer(
-    volunteer_id: Id, call: Caller, command: Annotated[SuspendVolunteer, like(reason="多次约好后没有到场")]
-) -> Response:
+async def suspend_volunteer(volunteer_id: Id, call: Caller, command: SuspendVolunteer) -> Response:
     """From now on sent to nothing, until it is lifted."""
     return await call.command("registry.suspend_volunteer", command, volunteer_id=volunteer_id)
 
 
 @router.post("/{volunteer_id}/resume")
-async def resume_volunteer(
-    volunteer_id: Id, call: Caller, command: Annotated[ResumeVolunteer, like(reason="已经说明情况")]
-) -> Response:
+async def resume_volunteer(volunteer_id: Id, call: Caller, command: ResumeVolunteer) -> Response:
     return await call.command("registry.resume_volunteer", command, volunteer_id=volunteer_id)
 
 
 @router.post("/{volunteer_id}/real-name")
 async def check_real_name(
     volunteer_id: Id, call: Caller,
-    command: Annotated[CheckRealName, like(result="failed", reason="姓名与身份证号不一致")],
+    command: CheckRealName,
 ) -> Response:  # fmt: skip
     """Whether name and id number belong together; a failure needs a reason."""
     return await call.command("registry.check_real_name", command, volunteer_id=volunteer_id)
 
 
 @router.post("/{volunteer_id}/consents")
-async def give_consent(
-    volunteer_id: Id, call: Caller, command: Annotated[GiveConsent, like(purpose="publication", version="1")]
-) -> Response:
+async def give_consent(volunteer_id: Id, call: Caller, command: GiveConsent) -> Response:
     """To the text of a purpose in a version; nobody agrees for another."""
     return await call.command("registry.give_consent", command, volunteer_id=volunteer_id)
 
 
 @router.post("/{volunteer_id}/consents/withdraw")
-async def withdraw_consent(
-    volunteer_id: Id, call: Caller, command: Annotated[WithdrawConsent, like(purpose="publication")]
-) -> Response:
+async def withdraw_consent(volunteer_id: Id, call: Caller, command: WithdrawConsent) -> Response:
     """It ends as soon as those who rely on it are told."""
     return await call.command("registry.withdraw_consent", command, volunteer_id=volunteer_id)
 

@@ -1,7 +1,7 @@
 """The directory: whom and what somebody finds by name, pinyin, initials or skill, within a place.
 
-A name is cut into characters, pairs of characters, beginnings in pinyin and initials. Only keyed hashes of these
-are kept, so nobody reads a name out of the database, and a search is a look-up of equal terms by an index.
+A name is cut into characters, pairs and triples of characters, beginnings in pinyin and initials. Only keyed hashes of
+these are kept, so nobody reads a name out of the database, and a search is a look-up of equal terms by an index.
 """
 
 import os
@@ -25,6 +25,8 @@ FEWEST_INITIALS = 2
 MOST_READINGS = 8
 """Of one name: characters with several readings multiply."""
 MOST_WORDS = 5
+LONGEST_GRAM = 3
+"""Characters: that of most names."""
 EVERYBODY = "*"
 LATIN = re.compile(r"[a-z']+")
 
@@ -63,7 +65,7 @@ def terms_of(kind: Kind, name: str, words: Iterable[str]) -> list[int]:
     """Terms under which something is found: its name, and words that it is known by, such as skills."""
     found = {EVERYBODY, *_of_name(_plain(name))}
     for word in map(_plain, words):
-        found |= {_whole(word), *_pairs(word)}
+        found |= {_whole(word), *_grams(word, 2), *_grams(word, 3)}
     return _blind(kind, found)
 
 
@@ -93,15 +95,13 @@ def _plain(text: str) -> str:
 def _of_part(part: str) -> Iterator[str]:
     if LATIN.fullmatch(part):
         yield part.replace("'", "")
-    elif len(part) == 1:
-        yield part
-    else:
-        yield from _pairs(part)
+    else:  # the longer, the fewer have it, and the less is read
+        yield from _grams(part, min(len(part), LONGEST_GRAM))
 
 
 def _of_name(name: str) -> Iterator[str]:
-    yield from name
-    yield from _pairs(name)
+    for length in range(1, LONGEST_GRAM + 1):
+        yield from _grams(name, length)
     for syllables in _readings(name):
         yield from accumulate(syllables)
         yield from accumulate(syllables[1:])  # without the surname
@@ -109,8 +109,8 @@ def _of_name(name: str) -> Iterator[str]:
         yield from (letters for letters in initials if len(letters) >= FEWEST_INITIALS)
 
 
-def _pairs(text: str) -> Iterator[str]:
-    return (text[i : i + 2] for i in range(len(text) - 1))
+def _grams(text: str, length: int) -> Iterator[str]:
+    return (text[i : i + length] for i in range(len(text) - length + 1))
 
 
 def _whole(word: str) -> str:
