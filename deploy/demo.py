@@ -1,5 +1,6 @@
 """``make demo``: an order that nobody at the station takes, from the wish to the points; an incident that cannot
-wait; and a day of the canteen, with its list.
+wait; a quarrel that is mediated; a daughter who orders for her mother; chairs for a lecture; and a day of the
+canteen, with its list.
 
 Every request carries an idempotency key and is sent again until its outcome is known, so that a process
 may die at any moment of it.
@@ -28,6 +29,7 @@ SERVICE = timedelta(minutes=6)
 ITEM = "home-haircut"
 INCIDENT = "tidy-up"
 SITE = "130802103202"
+HOUSEHOLD = "庄头营 12 户"
 HANDS = {"station": ("leader1", "station"), "institute": ("leader3", "institute"), "center": ("leader4", "center")}
 """Who accepts and who closes at a tier."""
 
@@ -45,6 +47,8 @@ def main() -> int:
         _report(people, played)
         _told(people["resident"], played["id"])
         _report(people, _incident(people))
+        _quarrel(people)
+        _proxy(people)
         _support(people)
         _canteen(endpoints["http"], people)
     except Refused as error:
@@ -64,6 +68,51 @@ def _play(people: dict[str, Client], passing: Passing) -> dict[str, Any]:
     _say(f"a neighbour needs the same: {joined['needed_by']} people")
     _climb(people, path, due)
     return _serve(people, path, "理发一次，老人很满意")
+
+
+def _quarrel(people: dict[str, Client]) -> None:
+    """What the station cannot settle goes up a tier."""
+    _write("\na quarrel")
+    quarrel = {"kind": "mediation", "text": "两家为院墙吵起来了，请来人调解", "urgent": True}
+    case = people["resident2"].post("/v1/cases", quarrel)
+    due = datetime.fromisoformat(case["due_at"]).astimezone(CHINA)
+    _say(f"a neighbour reports it: {case['title']}; the station should have settled it by {due:%F %T}")
+    path = f"/v1/cases/{case['id']}"
+    people["station"].post(f"{path}/take", {})
+    people["station"].post(f"{path}/refer", {"reason": "两家都不让步"})
+    settled = people["institute"].post(f"{path}/settle", {"outcome": "和司法所一起说好了，院墙往里让一尺"})
+    steps = " → ".join(entry["event"] for entry in settled["timeline"])
+    _say(f"{steps}: {settled['outcome']}")
+
+
+def _proxy(people: dict[str, Client]) -> None:
+    """The station says once who orders for whom; both stand in the order."""
+    _write("\na daughter orders for her mother")
+    proxy, mother = (people[name].get("/v1/me")["id"] for name in ("resident2", "resident"))
+    known = people["station"].get(f"/v1/households?site={SITE}&limit=200")["items"]
+    if HOUSEHOLD not in [household["number"] for household in known]:
+        members = [
+            {"name": "王秀兰", "account": mother},
+            {"name": "王小红", "relation": "女儿", "account": proxy, "proxy": True},
+        ]
+        people["station"].post("/v1/households", {"site": SITE, "number": HOUSEHOLD, "members": members})
+    for_whom = people["resident2"].get("/v1/beneficiaries")["items"]
+    _say(f"she may order for {'、'.join(person['name'] for person in for_whom)}")
+    wish = {"service_item": ITEM, "description": "请上门给我妈理发", "target_group": "elderly"}
+    placed: dict[str, Any] = {}
+
+    def is_placed() -> bool:
+        """Dispatch hears of the household a moment later."""
+        try:
+            placed.update(people["resident2"].post("/v1/orders", {**wish, "on_behalf_of": mother}))
+        except Refused:
+            return False
+        return True
+
+    _await("her order is placed", is_placed)
+    first = people["resident"].get(f"/v1/orders/{placed['id']}/timeline")["items"][0]
+    _say(f"order {placed['id']} is her mother's, placed by {first['actor']}")
+    people["resident2"].post(f"/v1/orders/{placed['id']}/cancel", {"reason": "改天再约"})
 
 
 def _support(people: dict[str, Client]) -> None:
@@ -128,6 +177,7 @@ def _serve(people: dict[str, Client], path: str, summary: str, score: int = 5, c
     leader.post(f"{path}/appoint", {"from": start.isoformat(), "to": (start + timedelta(hours=1)).isoformat()})
     leader.post(f"{path}/start", {})
     leader.post(f"{path}/complete", {"records": _records(people, team), "summary": summary})
+    leader.post(f"{path}/rate-visit", {"score": 5})
     people["resident"].post(f"{path}/rate", {"score": score, "comment": comment})
     closed = staff.post(f"{path}/close", {})
     _say(f"the order is {closed['state']}")
