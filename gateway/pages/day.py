@@ -32,10 +32,14 @@ def _row(item: Mapping[str, Any], teams: Mapping[str, str]) -> dict[str, str | N
         "time": f"{_clock(item['from'])}–{_clock(item['to'])}",
         "service": item["service_item_name"],
         "whom": item["resident"] or item["resident_id"] or GROUPS.get(item["target_group"]),
-        "where": f"上门：{item['address'] or '接单后可见'}" if item["to_home"] else "到站",
+        "where": " ".join(filter(None, (_where(item), item["phone"]))),
         "team": " ".join(filter(None, (teams.get(team, team) if team else "", state))),
         "description": item["description"],
     }
+
+
+def _where(item: Mapping[str, Any]) -> str:
+    return f"上门：{item['address'] or '接单后可见'}" if item["to_home"] else "到站"
 
 
 def _clock(moment: str) -> str:

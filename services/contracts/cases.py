@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import ClassVar
 
+from pydantic import Field
+
 from services.chassis.messages import Command
 from services.contracts.dispatch import ConcerningEvent, Text
 from services.contracts.registry import Reason, SiteCode
@@ -43,6 +45,9 @@ class CaseEvent(ConcerningEvent):
 
 class CaseOpened(CaseEvent):
     fact: ClassVar[str] = "case.opened"
+
+    sites: list[str] = Field(default=[])
+    """Of an urgent one: those above, which are to know of it."""
 
 
 class CaseTaken(CaseEvent):

@@ -7,7 +7,17 @@ from typing import Annotated, ClassVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from services.chassis.messages import Command, Event
-from services.contracts.registry import Category, Identifier, Reason, Risk, ShortText, SiteCode, TargetGroup, Tier
+from services.contracts.registry import (
+    Category,
+    ContactPhone,
+    Identifier,
+    Reason,
+    Risk,
+    ShortText,
+    SiteCode,
+    TargetGroup,
+    Tier,
+)
 from services.contracts.wording import form
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, strip_whitespace=True)]
@@ -64,6 +74,8 @@ class Concern(BaseModel):
     team_id: str | None = None
     """The one that has accepted."""
     urgent: bool = False
+    joined: list[str] = Field(default=[])
+    """Neighbours who need the same."""
 
 
 class ConcerningEvent(Event):
@@ -89,6 +101,8 @@ class OrderPlaced(DispatchEvent):
     urgent: bool
     cycle: int
     due_at: datetime | None
+    by_hand: bool = False
+    """No team was asked by itself: staff have to offer it."""
 
 
 class OrderOffered(DispatchEvent):
@@ -104,6 +118,8 @@ class OrderAccepted(DispatchEvent):
     fact: ClassVar[str] = "order.accepted"
 
     team_id: str
+    volunteers: list[str] = Field(default=[])
+    """Who was named to go."""
 
 
 class OrderDeclined(DispatchEvent):
@@ -250,9 +266,15 @@ class OrderClosed(DispatchEvent):
 class OrderCancelled(DispatchEvent):
     fact: ClassVar[str] = "order.cancelled"
 
+    asked: list[str] = Field(default=[])
+    """Teams whose offers were open."""
+
 
 class OrderRejected(DispatchEvent):
     fact: ClassVar[str] = "order.rejected"
+
+    asked: list[str] = Field(default=[])
+    """Teams whose offers were open."""
 
 
 class OrderReopened(DispatchEvent):
@@ -273,6 +295,13 @@ class Preferred(BaseModel):
     end: Time = Field(alias="to")
 
 
+class Contact(Command):
+    """Whom those who come ask for, and where they can call; by default the one who orders."""
+
+    name: ShortText | None = None
+    phone: ContactPhone | None = None
+
+
 class PlaceOrder(Command):
     service_item: Identifier
     site: SiteCode | None = None
@@ -282,6 +311,7 @@ class PlaceOrder(Command):
     preferred: Preferred | None = None
     urgent: bool = False
     on_behalf_of: Identifier | None = None
+    contact: Contact | None = None
 
 
 class OfferOrder(Command):

@@ -13,6 +13,7 @@ from services.contracts.dispatch import Text, Time, Url
 from services.contracts.registry import (
     Category,
     ClockTime,
+    ContactPhone,
     Day,
     Identifier,
     Reason,
@@ -21,15 +22,12 @@ from services.contracts.registry import (
     SiteCode,
     TargetGroup,
 )
-from services.contracts.wording import form, invalid_fields
+from services.contracts.wording import invalid_fields
 
 LongText = Annotated[str, StringConstraints(min_length=1, max_length=20_000, strip_whitespace=True)]
 Year = Annotated[int, Field(ge=2000, le=2199, strict=True)]
 Count = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
 Yuan = Annotated[float, Field(ge=0.01, le=10_000_000_000)]
-ContactPhone = Annotated[
-    str, StringConstraints(pattern=form(r"^[0-9+() -]{5,30}$", "应填电话号码，如 0314-2020202 或 13912345678"))
-]
 CreditCode = Annotated[str, StringConstraints(min_length=18, max_length=40)]
 """As somebody writes it; GB 32100 is checked where it is kept."""
 B = TypeVar("B", bound="RecordBody")

@@ -35,6 +35,9 @@ Term = Annotated[
 IdNumber = Annotated[str, StringConstraints(min_length=15, max_length=40)]
 """As somebody writes it; GB 11643 is checked where it is kept."""
 Phone = Annotated[str, StringConstraints(max_length=30)]
+ContactPhone = Annotated[
+    str, StringConstraints(pattern=form(r"^[0-9+() -]{5,30}$", "应填电话号码，如 0314-2020202 或 13912345678"))
+]
 TextVersion = Annotated[
     str,
     StringConstraints(pattern=form(r"^v?\d{1,4}([.-]\d{1,2}){0,2}$", "应填版本号，如 1、2.1 或 2026-06")),

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from services.chassis.messages import Command
-from services.contracts.dispatch import Text, Time
+from services.contracts.dispatch import Contact, Text, Time
 from services.contracts.registry import Identifier, Reason, SiteCode, TargetGroup
 
 
@@ -28,6 +28,7 @@ class StartSeries(Command):
     target_group: TargetGroup
     address: Annotated[str, StringConstraints(max_length=300)] | None = None
     on_behalf_of: Identifier | None = None
+    contact: Contact | None = None
     rule: Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
     """RFC 5545, without a time of day, as ``FREQ=MONTHLY;BYMONTHDAY=5``; days are those of China."""
     start: Time

@@ -116,7 +116,8 @@ class Case:
     def _open(self, deadlines: Deadlines, now: datetime) -> list[Event]:
         self._set_due(deadlines, now)
         self._note("opened", self.opened_by, now)
-        return [facts.CaseOpened(**self._about())]
+        above = [seat.site for seat in self.chain[1:]] if self.urgent else []
+        return [facts.CaseOpened(**self._about(), sites=above)]
 
     def take(self, actor: Actor, now: datetime) -> list[Event]:
         """Nothing when the actor has it; raise ``Forbidden``, ``Conflict``."""

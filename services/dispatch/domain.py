@@ -4,7 +4,7 @@ placed → offered → accepted → in_service → completed → rated → close
 Every transition checks first, then changes the order and returns the events that say so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,7 +20,7 @@ from services.contracts.privacy import Secret, mask
 from services.contracts.registry import Category, OfferMode, OpeningHours, Risk, TargetGroup, Tier
 from services.contracts.zone import CHINA
 from services.dispatch.known import Item, Place, Team
-from services.dispatch.matching import KEPT, WORDS, Decision, Match, Need, Persons, Verdict, is_firm
+from services.dispatch.matching import KEPT, WORDS, Decision, Match, Need, Persons, Verdict, Why, is_firm
 
 DEFAULT_SCORE = 5
 """What a silent resident is taken to have said; marked ``system``."""
@@ -158,6 +158,7 @@ class Wish:
     """The series that it is an occurrence of."""
     similar: list[str] = field(default_factory=list)
     """Orders of the same person for the same within a day: pointed out, not merged (domain, section 4)."""
+    phone: str | None = None
 
 
 class Clock(Protocol):
@@ -250,6 +251,8 @@ class Order:
     holder: Holder | None = None
     address: Secret | None = None
     resident_name: Secret | None = None
+    phone: Secret | None = None
+    """Where whoever comes can call."""
     preferred_from: datetime | None = None
     preferred_to: datetime | None = None
     appointed_by: Side | None = None
@@ -355,7 +358,8 @@ class Order:
         )  # fmt: skip
         order._sit_down(deadlines, now)
         order._note("placed", wish.placed_by, now)
-        return order, [order._placed(), *order._alert(now), *order._offer_automatically(matcher, now)]
+        alerted, offered = order._alert(now), order._offer_automatically(matcher, now)
+        return order, [order._placed(offered), *alerted, *offered]
 
     def reopen(
         self, actor: Actor, reason: str, matcher: Matcher, deadlines: Deadlines, now: datetime
@@ -366,7 +370,7 @@ class Order:
             id=self.next_cycle_id, site=self.site, tier=self.chain[0].tier, chain=self.chain, path=self.path,
             item_id=self.item_id, item_name=self.item_name, category=self.category, placed_at=now,
             resident_id=self.resident_id, placed_by=self.placed_by, target_group=self.target_group,
-            description=self.description, address=self.address, resident_name=self.resident_name,
+            description=self.description, address=self.address, resident_name=self.resident_name, phone=self.phone,
             urgent=self.urgent, series=self.series, cycle=self.cycle + 1, reopens=self.id, skills=self.skills,
             qualifications=self.qualifications, risk=self.risk,
         )  # fmt: skip
@@ -374,7 +378,8 @@ class Order:
         again._note("placed", actor.id, now)
         again._note("reopened", actor.id, now, reason)
         reopened = facts.OrderReopened(**again._where(), reopens=self.id, cycle=again.cycle)
-        return again, [again._placed(), reopened, *again._alert(now), *again._offer_automatically(matcher, now)]
+        alerted, offered = again._alert(now), again._offer_automatically(matcher, now)
+        return again, [again._placed(offered), reopened, *alerted, *offered]
 
     @property
     def next_cycle_id(self) -> str:
@@ -442,7 +447,7 @@ class Order:
         self._move(State.ACCEPTED, Holder("team", team.id))
         self.due_at = self.wave_at = None
         self._note("accepted", actor.id, now)
-        return [facts.OrderAccepted(**self._where(), team_id=team.id)]
+        return [facts.OrderAccepted(**self._where(), team_id=team.id, volunteers=list(volunteers))]
 
     def decline(self, actor: Actor, team: Team, reason: str, now: datetime) -> list[Event]:
         """Costs the team nothing; the deadline runs on."""
@@ -469,13 +474,30 @@ class Order:
     def appoint(self, actor: Actor, side: Side, start: datetime, end: datetime, now: datetime) -> list[Event]:
         """The time of the visit: either side sets it, the last word stands."""
         self._check("appoint")
-        if end <= start:
-            raise invalid("to", "结束时间要晚于开始时间")
-        if not now <= start <= now + FURTHEST_VISIT:
-            raise invalid("from", "上门时间要在现在以后、一年以内")
+        _check_visit("", start, end, now)
         self.preferred_from, self.preferred_to, self.appointed_by = start, end, side
         self._note("appointed", actor.id, now, _in_words(start, end))
         return [facts.OrderAppointed(**self._where(), by=side, start=start, end=end)]
+
+    def check_moved(self, team: Team, start: datetime, end: datetime, matcher: Matcher, now: datetime) -> None:
+        """Whether those who are to come may do such work by law on the new day; raise ``Conflict``."""
+        need = _at(self.need(now), start, end)
+        if not need.is_demanding:
+            return
+        persons = matcher.persons(need, team)
+        going = [persons.get(id, [Why.UNKNOWN]) for id in self.volunteers] or list(persons.values())
+        kept_off = [why for why in going if is_firm(why)]
+        if kept_off and (self.volunteers or len(kept_off) == len(going)):
+            raise Conflict(f"改到这个时间，接单的队员不能参加：{_told(kept_off)}；请另约时间", **self._situation())
+
+    def check_who_served(self, team: Team, segments: Sequence[Segment], matcher: Matcher, now: datetime) -> None:
+        """Whether those who are recorded may do such work by law on that day; raise ``Invalid``."""
+        need = self.need(now)
+        for number, segment in enumerate(segments if need.is_demanding else ()):
+            persons = matcher.persons(_at(need, segment.start, segment.end), team)
+            why = persons.get(segment.volunteer_id, [])
+            if is_firm(why):
+                raise invalid(f"records.{number}.volunteer", f"这位队员不能参加这一单：{_told([why])}")
 
     def _go_back(self, left: OfferState, actor: Actor, team_id: str, reason: str, now: datetime) -> list[Event]:
         self._release(left)
@@ -563,15 +585,16 @@ class Order:
 
     def cancel(self, actor: Actor, reason: str, now: datetime) -> list[Event]:
         self._check("cancel")
-        where = self._where()  # with the team that will not come now
+        where, asked = self._where(), self._asked()  # with the team that will not come now
         self._release(OfferState.LAPSED)
         self._end(State.CANCELLED, actor, reason, now)
-        return [facts.OrderCancelled(**where)]
+        return [facts.OrderCancelled(**where, asked=asked)]
 
     def reject(self, actor: Actor, reason: str, now: datetime) -> list[Event]:
         self._check("reject")
+        asked = self._asked()
         self._end(State.REJECTED, actor, reason, now)
-        return [facts.OrderRejected(**self._where())]
+        return [facts.OrderRejected(**self._where(), asked=asked)]
 
     def start(self, actor: Actor, team: Team, now: datetime) -> list[Event]:
         self._check("start")
@@ -630,7 +653,7 @@ class Order:
     def _where(self) -> dict[str, object]:
         concern = facts.Concern(
             resident=self.resident_id, placed_by=self.placed_by, item_id=self.item_id, held_at=self.seat.site,
-            team_id=self.accepted_by, urgent=self.urgent,
+            team_id=self.accepted_by, urgent=self.urgent, joined=self.joined,
         )  # fmt: skip
         return {"order_id": self.id, "site": self.site, "tier": self.tier, "concerns": concern}
 
@@ -639,10 +662,14 @@ class Order:
         record = {"team_id": self.accepted_by, "category": self.category, "placed_on": self.placed_at}
         return record | {"segments": segments}
 
-    def _placed(self) -> Event:
+    def _asked(self) -> list[str]:
+        """Teams that have not answered yet."""
+        return [offer.team for offer in self.offers if offer.state is OfferState.OPEN]
+
+    def _placed(self, offered: Sequence[Event]) -> Event:
         return facts.OrderPlaced(
             **self._where(), item_id=self.item_id, category=self.category, target_group=self.target_group,
-            urgent=self.urgent, cycle=self.cycle, due_at=self.due_at,
+            urgent=self.urgent, cycle=self.cycle, due_at=self.due_at, by_hand=not offered,
         )  # fmt: skip
 
     def _sit_down(self, deadlines: Deadlines, now: datetime) -> None:
@@ -744,11 +771,9 @@ class Order:
         persons = matcher.persons(need, team)
         for number, volunteer in enumerate(volunteers):
             if is_firm(persons[volunteer]):
-                why = "、".join(WORDS[why] for why in persons[volunteer])
-                raise invalid(f"volunteers.{number}", f"这位队员不能参加这一单：{why}")
+                raise invalid(f"volunteers.{number}", f"这位队员不能参加这一单：{_told([persons[volunteer]])}")
         if all(is_firm(hindrances) for hindrances in persons.values()):
-            why = "、".join(dict.fromkeys(WORDS[why] for hindrances in persons.values() for why in hindrances))
-            raise Conflict(f"队里现在没有可以参加这一单的队员：{why}", **self._situation())
+            raise Conflict(f"队里现在没有可以参加这一单的队员：{_told(persons.values())}", **self._situation())
 
     def _open_offer(self, team: Team) -> Offer:
         offer = self.offer_of(team.id)
@@ -838,6 +863,28 @@ def check_wish(item: Item, place: Place, chain: list[Seat], wish: Wish) -> None:
         raise invalid("address", "这项服务要上门，请填写地址")
     if wish.preferred_from and wish.preferred_to and wish.preferred_to <= wish.preferred_from:
         raise invalid("preferred.to", "结束时间要晚于开始时间")
+
+
+def check_preferred(wish: Wish, now: datetime) -> None:
+    """Of what is ordered now; an occurrence of a series has its time from the series. Raise ``Invalid``."""
+    if wish.preferred_from and wish.preferred_to:
+        _check_visit("preferred.", wish.preferred_from, wish.preferred_to, now)
+
+
+def _check_visit(path: str, start: datetime, end: datetime, now: datetime) -> None:
+    if end <= start:
+        raise invalid(f"{path}to", "结束时间要晚于开始时间")
+    if not now - CLOCK_TOLERANCE <= start <= now + FURTHEST_VISIT:
+        raise invalid(f"{path}from", "上门时间要在现在以后、一年以内")
+
+
+def _at(need: Need, start: datetime, end: datetime) -> Need:
+    return replace(need, day=start.astimezone(CHINA).date(), start=start, end=end)
+
+
+def _told(hindrances: Iterable[Iterable[str]]) -> str:
+    """Each once."""
+    return "、".join(dict.fromkeys(WORDS[why] for one in hindrances for why in one))
 
 
 def _check_segments(segments: list[Segment], team: Team, placed_at: datetime, now: datetime) -> None:

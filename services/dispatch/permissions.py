@@ -63,8 +63,8 @@ def side_of(actor: Actor, order: Order, teams: Iterable[Team], heard: bool) -> S
     if heard:
         if is_holding_staff(actor, order):
             return Side.RESIDENT
-    elif is_requester(actor, order):
-        return Side.RESIDENT
+    elif actor.id == order.resident_id or (actor.id == order.placed_by and not is_holding_staff(actor, order)):
+        return Side.RESIDENT  # staff who have ordered for somebody speak for the site
     elif leads_the_team(actor, order, own):
         return Side.TEAM
     elif is_holding_staff(actor, order):

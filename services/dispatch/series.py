@@ -270,6 +270,7 @@ class Series:
     started_at: datetime
     address: Secret | None = None
     resident_name: Secret | None = None
+    phone: Secret | None = None
     ended_from: date | None = None
     end_reason: Secret | None = None
     moves: list[Move] = field(default_factory=list)
@@ -327,7 +328,7 @@ class Series:
     def wish(self, occurrence: Occurrence) -> Wish:
         return Wish(
             self.resident_id, self.placed_by, self.target_group, self.description, self.address, self.resident_name,
-            occurrence.start, self.end_of(occurrence), series=self.id,
+            occurrence.start, self.end_of(occurrence), series=self.id, phone=self.phone,
         )  # fmt: skip
 
     # -- what happens to it -------------------------------------------------------------------------
@@ -342,8 +343,9 @@ class Series:
         series = cls(
             id=id, site=place.id, path=place.path, item_id=item.id, item_name=item.name, resident_id=wish.resident_id,
             placed_by=wish.placed_by, target_group=wish.target_group, description=wish.description,
-            address=wish.address, resident_name=wish.resident_name, rule=command.rule, start=command.start,
-            minutes=command.minutes, holidays=command.holidays, lead_days=command.lead_days, started_at=now,
+            address=wish.address, resident_name=wish.resident_name, phone=wish.phone, rule=command.rule,
+            start=command.start, minutes=command.minutes, holidays=command.holidays,
+            lead_days=command.lead_days, started_at=now,
         )  # fmt: skip
         series._plan()
         if series.next_at is None:

@@ -27,6 +27,7 @@ from services.contracts.dispatch import (
     CancelOrder,
     CloseOrder,
     CompleteOrder,
+    Contact,
     DeclineOrder,
     EscalateOrder,
     JoinOrder,
@@ -157,6 +158,7 @@ class DispatchService:
     def place_order(self, actor: Actor, command: PlaceOrder) -> dict[str, Any]:
         place, item, chain = self._orderable(actor, command)
         wish, time = _wish(actor, command), now()
+        domain.check_preferred(wish, time)
         wish.similar = self.uow.orders.similar(wish.resident_id, item.id, time - SIMILAR_WITHIN)
         order, events = Order.place(str(ULID()), item, place, chain, wish, self._finder(), _deadlines(), time)
         self.uow.orders.add(order, *events)
@@ -222,6 +224,7 @@ class DispatchService:
     def complete_order(self, actor: Actor, order_id: str, command: CompleteOrder) -> dict[str, Any]:
         order, team = self._for_team(actor, order_id)
         segments = [Segment(r.volunteer, r.start, r.end) for r in command.records]
+        order.check_who_served(team, segments, self._finder(), now())
         silence = timedelta(seconds=settings().rating_silence_seconds)
         events = order.complete(actor, team, segments, command.summary, list(command.evidence), silence, now())
         self.uow.orders.save(order, *events)
@@ -277,6 +280,8 @@ class DispatchService:
     def appoint_visit(self, actor: Actor, order_id: str, command: AppointVisit) -> dict[str, Any]:
         order, own = self.uow.orders.get(order_id), self._own(actor)
         side = permissions.side_of(actor, order, own, heard=False)
+        if order.accepted_by and (team := self.uow.teams.find(order.accepted_by)):
+            order.check_moved(team, command.start, command.end, self._finder(), now())
         self.uow.orders.save(order, *order.appoint(actor, side, command.start, command.end, now()))
         return order_view(order, actor, own)
 
@@ -958,7 +963,7 @@ def _day(text: str | None) -> date:
 
 def _wish(actor: Actor, command: PlaceOrder | StartSeries) -> Wish:
     """Of a series without a time, which each occurrence has its own."""
-    resident = command.on_behalf_of or actor.id
+    resident, contact = command.on_behalf_of or actor.id, command.contact or Contact()
     preferred = command.preferred if isinstance(command, PlaceOrder) else None
     return Wish(
         resident_id=resident,
@@ -966,7 +971,8 @@ def _wish(actor: Actor, command: PlaceOrder | StartSeries) -> Wish:
         target_group=command.target_group,
         description=command.description,
         address=command.address,
-        resident_name=actor.name if resident == actor.id else None,
+        resident_name=contact.name or (actor.name if resident == actor.id else None),
+        phone=contact.phone,
         preferred_from=preferred.start if preferred else None,
         preferred_to=preferred.end if preferred else None,
         urgent=isinstance(command, PlaceOrder) and command.urgent,

@@ -50,7 +50,7 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "urgent": order.urgent,
         "description": order.description if clear else mask(order.description),
         "address": order.address if clear else None,
-        "resident": {"id": order.resident_id, "name": order.resident_name} if clear else None,
+        "resident": _resident(order) if clear else None,
         "preferred": _preferred(order),
         "appointed_by": order.appointed_by,
         "similar": order.similar if clear else [],
@@ -98,6 +98,8 @@ def day_view(order: Order, actor: Actor, teams: Iterable[Team]) -> dict[str, Any
         "state": order.state,
         "resident": name if clear or name is None else mask_name(name),
         "resident_id": order.resident_id if clear else None,
+        "phone": order.phone if clear else None,
+        "needed_by": order.needed_by,
         "target_group": order.target_group,
         "to_home": order.address is not None,
         "address": order.address if clear else None,
@@ -121,7 +123,7 @@ def series_view(series: Series, now: datetime | None = None) -> dict[str, Any]:
         "target_group": series.target_group,
         "description": series.description,
         "address": series.address,
-        "resident": {"id": series.resident_id, "name": series.resident_name},
+        "resident": _resident(series),
         "placed_by": series.placed_by,
         "rule": series.rule,
         "start": series.start,
@@ -164,6 +166,10 @@ def _rating(order: Order, clear: bool) -> dict[str, Any] | None:
     if order.score is None:
         return None
     return {"score": order.score, "comment": order.comment if clear else None, "by": order.rated_by}
+
+
+def _resident(of: Order | Series) -> dict[str, Any]:
+    return {"id": of.resident_id, "name": of.resident_name, "phone": of.phone}
 
 
 def _visit_rating(order: Order) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from services.contracts.dispatch import (
     OrderMessaged,
     OrderMissed,
     OrderOffered,
+    OrderPlaced,
     OrderRejected,
     OrderUnmet,
     OrderWithdrawn,
@@ -60,6 +61,12 @@ class To(StrEnum):
     HOLDER = "holder"
     """As ``TEAM``; while no team has it, the staff of the site whose turn it is."""
     STAFF = "staff"
+    ASKED = "asked"
+    """Who leads a team that was asked and has not answered."""
+    NAMED = "named"
+    """Members who were named to go."""
+    NEIGHBOURS = "neighbours"
+    """Who needs the same."""
     ALERTED = "alerted"
     """Staff of the sites above."""
 
@@ -101,13 +108,17 @@ TABLE = (
     Line(OrderOffered, To.OFFERED, Topic.OFFER, "有一张新点单：{item}（{place}），可以接单", _not_urgent),
     Line(OrderOffered, To.OFFERED, Topic.URGENT, "有一张急单：{item}（{place}），请尽快看是否接单", _urgent),
     Line(OrderAlerted, To.ALERTED, Topic.URGENT, "下级有一张急单：{item}（{place}），请关注"),
+    Line(OrderPlaced, To.STAFF, Topic.DESK, "有一张新点单等您派单：{item}（{place}）", lambda e: e.by_hand),
     Line(OrderAccepted, To.ASKERS, Topic.ORDER, "您点的“{item}”已有队伍接单"),
+    Line(OrderAccepted, To.NEIGHBOURS, Topic.PROGRESS, "您也需要的“{item}”已有队伍接单"),
+    Line(OrderAccepted, To.NAMED, Topic.ORDER, "队长安排您去“{item}”（{place}），时间请看点单"),
     Line(OrderWithdrawn, To.ASKERS, Topic.ORDER, "接您“{item}”的队伍来不了，正在重新安排"),
     Line(OrderWithdrawn, To.STAFF, Topic.DESK, "有一张单被队伍退回：{item}（{place}），请重新安排"),
     Line(OrderMissed, To.TEAM, Topic.ORDER, "您队伍接的“{item}”（{place}）被登记为没有到场"),
     Line(
         OrderAppointed, To.ASKERS, Topic.ORDER, "您点的“{item}”上门时间定为 {time}", lambda e: not _by_resident(e)
     ),
+    Line(OrderAppointed, To.TEAM, Topic.MESSAGE, "“{item}”（{place}）的上门时间定为 {time}", lambda e: e.by == "site"),
     Line(OrderAppointed, To.HOLDER, Topic.MESSAGE, "“{item}”（{place}）的上门时间改为 {time}", _by_resident),
     Line(
         OrderMessaged, To.ASKERS, Topic.ORDER, "您点的“{item}”有一条留言等您回复",
@@ -119,15 +130,21 @@ TABLE = (
     ),
     Line(OrderMessaged, To.HOLDER, Topic.MESSAGE, "“{item}”（{place}）的居民有新留言", _by_resident),
     Line(OrderCompleted, To.ASKERS, Topic.ORDER, "您点的“{item}”已经完成，请您评价"),
+    Line(OrderCompleted, To.NEIGHBOURS, Topic.PROGRESS, "您也需要的“{item}”已经完成"),
     Line(OrderEscalated, To.STAFF, Topic.DESK, "有一张单上报到本级：{item}（{place}），请处理"),
     Line(OrderEscalated, To.ASKERS, Topic.PROGRESS, "您点的“{item}”已上报到{tier}，继续为您安排"),
     Line(OrderUnmet, To.STAFF, Topic.DESK, "有一项需求暂时没有队伍能满足：{item}（{place}）"),
     Line(OrderUnmet, To.ASKERS, Topic.ORDER, "您点的“{item}”暂时没有合适的队伍，一有队伍就为您派单"),
     Line(OrderRejected, To.ASKERS, Topic.ORDER, "您点的“{item}”没有受理，原因请在点单里查看，或问站里"),
+    Line(OrderRejected, To.ASKED, Topic.OFFER, "派给您队伍的“{item}”（{place}）没有受理，不用再看"),
+    Line(OrderRejected, To.NEIGHBOURS, Topic.ORDER, "您也需要的“{item}”没有受理；需要请自己点单"),
+    Line(OrderCancelled, To.ASKED, Topic.OFFER, "派给您队伍的“{item}”（{place}）已取消，不用再看"),
+    Line(OrderCancelled, To.NEIGHBOURS, Topic.ORDER, "您也需要的“{item}”已取消；仍需要请自己点单"),
     Line(OrderCancelled, To.ASKERS, Topic.PROGRESS, "您点的“{item}”已取消"),
     Line(OrderCancelled, To.TEAM, Topic.ORDER, "您队伍接的“{item}”（{place}）已取消，不用再去"),
     Line(CaseOpened, To.STAFF, Topic.DESK, "有一件反映或投诉的事待办理（{place}）", _not_urgent),
     Line(CaseOpened, To.STAFF, Topic.URGENT, "有一件急事待办理（{place}），请马上查看", _urgent),
+    Line(CaseOpened, To.ALERTED, Topic.URGENT, "下级有一件急事（{place}），请关注", _urgent),
     Line(CaseTaken, To.ASKERS, Topic.PROGRESS, "您反映的事已有工作人员在办", _reported),
     Line(CaseReferred, To.STAFF, Topic.DESK, "下级转来一件事（{place}），请办理", _not_urgent),
     Line(CaseReferred, To.STAFF, Topic.URGENT, "下级转来一件急事（{place}），请马上查看", _urgent),

@@ -19,6 +19,7 @@ from services.chassis.personal import blind_index
 from services.chassis.posting import Away
 from services.chassis.settings import settings
 from services.chassis.subscriber import subscribe
+from services.contracts.cases import CaseOpened
 from services.contracts.dispatch import (
     Concern,
     ConcerningEvent,
@@ -87,6 +88,7 @@ class Memories:
     items = Memory[str](REMEMBERED)
     places = Memory[str](REMEMBERED)
     leaders = Memory[list[str]](REMEMBERED)
+    members = Memory[str](REMEMBERED)
     pools = Memory[list[str]](REMEMBERED)
     staff = Memory[list[str]](REMEMBERED)
     wishes = Memory[Preferences](WISHES_REMEMBERED)
@@ -146,7 +148,13 @@ def _recipients(uow: Any, to: To, event: ConcerningEvent, concerns: Concern) -> 
             yield from _leaders(uow, [team] if team else ())
         case To.HOLDER if concerns.team_id:
             yield from _leaders(uow, [concerns.team_id])
-        case To.ALERTED if isinstance(event, OrderAlerted):
+        case To.ASKED:
+            yield from _leaders(uow, getattr(event, "asked", ()))
+        case To.NAMED:
+            yield from _members(uow, getattr(event, "volunteers", ()))
+        case To.NEIGHBOURS:
+            yield from concerns.joined
+        case To.ALERTED if isinstance(event, OrderAlerted | CaseOpened):
             yield from _staff(uow, event.sites)
         case _:
             yield from _staff(uow, [event.to_site if isinstance(event, OrderEscalated) else concerns.held_at])
@@ -179,6 +187,16 @@ def _leaders(uow: Any, teams: Iterable[str]) -> Iterator[str]:
 
     for team in teams:
         yield from Memories.leaders.get(team, accounts) or ()
+
+
+def _members(uow: Any, volunteers: Iterable[str]) -> Iterator[str]:
+    def account(id: str) -> str | None:
+        volunteer = uow.volunteers.find(id)
+        return volunteer.account_id if volunteer else None
+
+    for id in volunteers:
+        if found := Memories.members.get(id, account):
+            yield found
 
 
 def _staff(uow: Any, sites: Iterable[str]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from services.contracts.dispatch import Concern, OrderAccepted
 from services.contracts.registry import Tier
 from services.registry.notifications import SMS_A_DAY
 from tests.e2e.conftest import every_query_by_an_index
-from tests.e2e.steps import TEAMS, VILLAGE, WISH, Steps
+from tests.e2e.steps import TEAMS, VILLAGE, WISH, Steps, settings_of
 from tests.support.processes import eventually
 from tests.support.servers import virtual_host
 from tests.support.sms_provider import SmsProvider
@@ -189,6 +189,30 @@ def test_who_has_reported_and_who_looks_into_it_hear_of_a_case(sms: System) -> N
     sms.person("institute").do(f"/v1/cases/{case}/settle", {"outcome": "说好了"})
     eventually(lambda: set(kinds(sms, "resident", case)) == {"case.referred", "case.settled"}, what="the outcome")
     assert told(sms, "resident", case)[0]["subject"] == {"type": "case", "id": case}
+
+
+def test_neighbours_named_members_and_teams_that_were_asked_hear_of_an_order(sms: System) -> None:
+    steps = Steps(sms)
+    order = steps.place()
+    sms.person("resident2").do(f"/v1/orders/{order['id']}/join")
+    steps.take("leader1", order, "accept", team=TEAMS["leader1"], volunteers=["vol-volunteer1"])
+    come(sms, "resident2", order["id"], "order.accepted")
+    come(sms, "volunteer1", order["id"], "order.accepted")
+    sms.person("resident").do(f"/v1/orders/{order['id']}/cancel", {"reason": "不需要了"})
+    eventually(lambda: kinds(sms, "resident2", order["id"])[-1:] == ["order.cancelled"], what="the neighbour is told")
+    waiting = steps.place()
+    steps.take("resident", waiting, "cancel", reason="不需要了")
+    come(sms, "leader2", waiting["id"], "order.offered", "order.cancelled")
+
+
+def test_an_urgent_case_is_told_above_and_what_is_offered_by_hand_to_the_desk(sms: System) -> None:
+    quarrel = {"kind": "mediation", "text": "两家打起来了", "urgent": True}
+    case = sms.person("resident").do("/v1/cases", quarrel)["id"]
+    for who in ("station", "institute", "center"):
+        come(sms, who, case, "case.opened")
+    with settings_of(sms, VILLAGE, auto_offer=False):
+        order = Steps(sms).place()
+        come(sms, "station", order["id"], "order.placed")
 
 
 def test_who_has_asked_for_support_hears_of_the_answer(sms: System) -> None:

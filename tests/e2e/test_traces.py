@@ -39,6 +39,8 @@ CANARIES = {
     "reopening": "金丝雀摔了一跤，头发没有理完",
     "complaint": "金丝雀说收了二十元",
     "visit": "金丝雀家的狗没有拴",
+    "asked for": "金丝雀要找的人",
+    "called": "0314-7654321",
     "quarrel": "金丝雀和邻居争院墙",
     "referral": "金丝雀两家都不让步",
     "photo": PLACE,
@@ -103,7 +105,8 @@ def _personal() -> dict[str, str]:
 def _life(steps: Steps) -> None:
     """With something personal wherever a text is taken, and a key, so that its answers are kept."""
     resident = steps.system.person("resident")
-    phone, wish = CANARIES["phone"], {**WISH, "address": CANARIES["address"]}
+    contact = {"name": CANARIES["asked for"], "phone": CANARIES["called"]}
+    phone, wish = CANARIES["phone"], {**WISH, "address": CANARIES["address"], "contact": contact}
     placed = resident.post("/v1/orders", {**wish, "description": f"{CANARIES['description']}，{phone}"}, "canary-place")
     order = placed.raise_for_status().json()
     path, leader = f"/v1/orders/{order['id']}", steps.system.person("leader1")

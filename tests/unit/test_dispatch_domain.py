@@ -9,9 +9,10 @@ import pytest
 from services.contracts import dispatch as facts
 from services.contracts.actor import SYSTEM, Actor
 from services.contracts.errors import AlreadyAccepted, Conflict, Forbidden, IllegalTransition, Invalid, NotFound
-from services.contracts.registry import Category, TargetGroup, Tier
+from services.contracts.registry import Category, Risk, TargetGroup, Tier
 from services.dispatch import domain, known, permissions
 from services.dispatch.domain import Holder, OfferState, Order, Seat, Side, State
+from services.dispatch.known import Team
 from tests.builders import (
     ADMIN,
     CITY,
@@ -28,6 +29,7 @@ from tests.builders import (
     a_beneficiary,
     a_chain,
     a_message,
+    a_person,
     a_place,
     a_placed_order,
     a_resident,
@@ -234,6 +236,89 @@ def test_a_tier_up_the_clock_runs_anew() -> None:
     assert (order.tier, order.due_at, order.asked_at) == (Tier.INSTITUTE, MORNING + HOUR, None)
 
 
+def test_staff_who_have_ordered_for_somebody_speak_for_the_site() -> None:
+    staff = staff_of(VILLAGE)
+    order = a_placed_order(placed_by=staff.id)
+    assert permissions.side_of(staff, order, [], heard=False) is Side.SITE
+    assert permissions.side_of(staff, order, [], heard=True) is Side.RESIDENT
+    proxy = a_resident("daughter")
+    order = a_placed_order(placed_by=proxy.id)
+    assert permissions.side_of(proxy, order, [], heard=False) is Side.RESIDENT
+
+
+# -- who may do it by law -------------------------------------------------------------------------------
+
+TOMORROW = MORNING + timedelta(days=1)
+LAST_DAY = MORNING.date()
+
+
+def a_risky_order(*named: str) -> tuple[Order, Team, Known]:
+    """Accepted; of the team one is insured, today only, and one is not."""
+    team = a_team(member_ids=["t1-leader", "careless"])
+    known = Known([team], [a_person(insured_until=LAST_DAY), a_person("careless")])
+    order = a_placed_order(item=an_item(risk=Risk.HIGH), auto_offer=False)
+    order.offer(staff_of(VILLAGE), None, None, known, MORNING)
+    order.accept(leader_of(team), team, named, known, MORNING)
+    return order, team, known
+
+
+def test_only_who_may_do_it_by_law_is_recorded_to_have_done_it() -> None:
+    order, team, known = a_risky_order()
+    order.check_who_served(team, [a_segment("t1-leader")], known, MORNING)
+    for number, segments in enumerate(([a_segment("careless")], [a_segment("t1-leader"), a_segment("careless")])):
+        with pytest.raises(Invalid, match="没有有效的保险") as refused:
+            order.check_who_served(team, segments, known, MORNING)
+        assert refused.value.extra["fields"][0]["path"] == f"records.{number}.volunteer"
+    with pytest.raises(Invalid):
+        order.check_who_served(team, [a_segment("t1-leader", TOMORROW)], known, TOMORROW)
+
+
+@pytest.mark.parametrize("named", [("t1-leader",), ()])
+def test_a_visit_is_not_moved_to_a_day_on_which_nobody_of_those_may_go(named: tuple[str, ...]) -> None:
+    order, team, known = a_risky_order(*named)
+    order.check_moved(team, MORNING + HOUR, MORNING + 2 * HOUR, known, MORNING)
+    with pytest.raises(Conflict, match="没有有效的保险"):
+        order.check_moved(team, TOMORROW, TOMORROW + HOUR, known, MORNING)
+
+
+def test_what_everybody_may_do_needs_no_look_at_persons() -> None:
+    order, team = an_order(S.ACCEPTED), a_team()
+    order.check_moved(team, TOMORROW, TOMORROW + HOUR, NOBODY, MORNING)
+    order.check_who_served(team, [a_segment("t1-leader")], NOBODY, MORNING)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "path"),
+    [
+        (MORNING - 2 * MINUTE, MORNING + HOUR, "preferred.from"),
+        (MORNING + timedelta(days=367), MORNING + timedelta(days=368), "preferred.from"),
+        (MORNING + HOUR, MORNING + HOUR, "preferred.to"),
+    ],
+)
+def test_a_visit_is_wished_for_in_the_time_to_come(start: datetime, end: datetime, path: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        domain.check_preferred(a_wish(preferred_from=start, preferred_to=end), MORNING)
+    assert refused.value.extra["fields"][0]["path"] == path
+    domain.check_preferred(a_wish(preferred_from=MORNING, preferred_to=MORNING + HOUR), MORNING)
+    domain.check_preferred(a_wish(), MORNING)
+
+
+def test_what_no_team_was_asked_for_is_told_to_be_offered_by_hand() -> None:
+    for auto_offer, by_hand in ((True, False), (False, True)):
+        team, chain = a_team(), a_chain(auto_offer)
+        _, (placed, *_) = Order.place(
+            "o1", an_item(), a_place(), chain, a_wish(), Known([team]), DEADLINES, MORNING
+        )  # fmt: skip
+        assert isinstance(placed, facts.OrderPlaced) and placed.by_hand is by_hand
+
+
+def test_whose_offers_were_open_is_told_when_it_is_cancelled() -> None:
+    order = a_placed_order(teams=[a_team("first"), a_team("second")])
+    order.decline(leader_of(a_team("first")), a_team("first"), "没有时间", MORNING)
+    (cancelled,) = order.cancel(a_resident(), "不用了", MORNING)
+    assert isinstance(cancelled, facts.OrderCancelled) and cancelled.asked == ["second"]
+
+
 def test_the_timeline_does_not_show_what_was_said() -> None:
     order = a_placed_order()
     order.message(QUESTION, DEADLINES, MORNING)
@@ -391,7 +476,9 @@ def test_the_first_acceptance_wins_and_the_other_offers_lapse() -> None:
     first, second = a_team("first"), a_team("second")
     order = a_placed_order(teams=[first, second])
     assert facts_of(order.accept(leader_of(first), first, ["first-member"], NOBODY, MORNING)) == [
-        facts.OrderAccepted(order_id="o1", site=VILLAGE, tier=Tier.STATION, team_id="first")
+        facts.OrderAccepted(
+            order_id="o1", site=VILLAGE, tier=Tier.STATION, team_id="first", volunteers=["first-member"]
+        )
     ]
     assert order.volunteers == ["first-member"]
     assert {offer.team: offer.state for offer in order.offers} == {
@@ -508,7 +595,7 @@ def test_the_last_word_about_the_time_of_the_visit_stands() -> None:
     ("start", "end", "path"),
     [
         (MORNING + HOUR, MORNING + HOUR, "to"),
-        (MORNING - MINUTE, MORNING + HOUR, "from"),
+        (MORNING - 2 * MINUTE, MORNING + HOUR, "from"),
         (MORNING + timedelta(days=367), MORNING + timedelta(days=368), "from"),
     ],
 )

@@ -39,7 +39,8 @@ def test_each_counts_once_and_the_resident_from_the_beginning() -> None:
         resident="r1", placed_by="r1", item_id="home-haircut", held_at=VILLAGE, team_id=None, urgent=False
     )
     where["concerns"] = concern
-    assert order.join(NEIGHBOUR, "r2", MORNING) == [OrderJoined(**where, needed_by=2)]
+    with_r2 = {**where, "concerns": concern.model_copy(update={"joined": ["r2"]})}
+    assert order.join(NEIGHBOUR, "r2", MORNING) == [OrderJoined(**with_r2, needed_by=2)]
     assert order.join(NEIGHBOUR, "r2", MORNING) == order.join(NEIGHBOUR, order.resident_id, MORNING) == []
     assert order.leave(NEIGHBOUR, "r2", MORNING) == [OrderLeft(**where, needed_by=1)]
     assert order.leave(NEIGHBOUR, "r2", MORNING) == []

@@ -69,10 +69,21 @@ def a_notification(topic: Topic = Topic.ORDER, sms: Sms | None = None) -> Notifi
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        (OrderAccepted(**about(), team_id="t"), {To.ASKERS: Topic.ORDER}),
+        (
+            OrderAccepted(**about(), team_id="t"),
+            {To.ASKERS: Topic.ORDER, To.NEIGHBOURS: Topic.PROGRESS, To.NAMED: Topic.ORDER},
+        ),
         (OrderOffered(**about(), team_ids=["t"]), {To.OFFERED: Topic.OFFER}),
         (OrderOffered(**about(urgent=True), team_ids=["t"]), {To.OFFERED: Topic.URGENT}),
-        (OrderCancelled(**about(team_id="t")), {To.ASKERS: Topic.PROGRESS, To.TEAM: Topic.ORDER}),
+        (
+            OrderCancelled(**about(team_id="t")),
+            {
+                To.ASKERS: Topic.PROGRESS,
+                To.TEAM: Topic.ORDER,
+                To.ASKED: Topic.OFFER,
+                To.NEIGHBOURS: Topic.ORDER,
+            },
+        ),
         (OrderMissed(**about(), team_id="t"), {To.TEAM: Topic.ORDER}),
         (OrderStarted(**about(), team_id="t"), {}),
         (OrderRated(**about(), score=5, by="resident"), {}),
@@ -90,7 +101,10 @@ REQUEST = {"support_id": "s", "kind": "material", "site": "130802103202", "cente
     ("event", "expected"),
     [
         (CaseOpened(**CASE, kind="breach"), {To.STAFF: Topic.DESK}),
-        (CaseOpened(**CASE, kind="mediation", concerns=URGENT), {To.STAFF: Topic.URGENT}),
+        (
+            CaseOpened(**CASE, kind="mediation", concerns=URGENT, sites=["130802"]),
+            {To.STAFF: Topic.URGENT, To.ALERTED: Topic.URGENT},
+        ),
         (CaseReferred(**CASE, kind="fee", from_site="x"), {To.STAFF: Topic.DESK, To.ASKERS: Topic.PROGRESS}),
         (CaseSettled(**CASE, kind="fee"), {To.ASKERS: Topic.ORDER}),
         (CaseSettled(**CASE, kind=LOW_RATING), {}),

@@ -45,7 +45,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, value)
     use_ring(monkeypatch)
     settings.cache_clear()
-    for memory in ("items", "places", "leaders", "pools", "staff", "wishes"):
+    for memory in ("items", "places", "leaders", "members", "pools", "staff", "wishes"):
         getattr(notifying.Memories, memory).clear()
     yield
     settings.cache_clear()

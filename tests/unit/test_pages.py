@@ -17,7 +17,7 @@ def an_item(**changed: Any) -> dict[str, Any]:
     known = {
         "order": "o1", "from": "2026-10-08T02:40:00+00:00", "to": "2026-10-08T03:10:00Z", "service_item_name": "老年餐",
         "state": "accepted", "resident": "张桂芝", "resident_id": "r1", "target_group": "elderly", "to_home": True,
-        "address": "村东 3 号", "description": "少盐", "team": "t1",
+        "address": "村东 3 号", "description": "少盐", "team": "t1", "phone": "13912345678",
     }  # fmt: skip
     return known | changed
 
@@ -46,11 +46,11 @@ def test_the_list_says_when_what_for_whom_where_and_who_goes() -> None:
     ):
         assert words in shown
     assert "上门（送到家）1 项，到站（自取）1 项" in shown
-    assert "<td>到站</td><td>待接单</td>" in shown
+    assert "<td>到站 13912345678</td><td>待接单</td>" in shown
 
 
 def test_whom_the_reader_may_not_know_is_told_by_the_group() -> None:
-    shown = page(an_item(resident=None, resident_id=None, address=None, team="other"))
+    shown = page(an_item(resident=None, resident_id=None, address=None, phone=None, team="other"))
     assert "<td>老年人</td><td>上门：接单后可见</td><td>other</td>" in shown
 
 
