@@ -2,10 +2,10 @@
 
 Every process relays what it has committed itself, at once. What a dead process left is found by a sweep
 that one replica does under a lease; the sweep is the truth, and needs no clock: it publishes what it saw
-waiting twice. An event is published after every earlier one of its aggregate was confirmed, whoever
+waiting three times in a row. An event is published after every earlier one of its aggregate was confirmed, whoever
 publishes, so first publications are in order even when two relays meet at one document; a crash before the
 mark means a duplicate with the same id, which the inbox absorbs. So the mark is in no hurry: it is made
-for many documents at once, when nothing has come of them for a second – earlier it would meet the next command's
+for many documents at once, when nothing has come of them for a while – earlier it would meet the next command's
 transaction at the same document – and until then the relay remembers what it has sent.
 """
 
@@ -37,9 +37,11 @@ BATCH = 500
 TASKS = 3
 """Batches under way at a time: one is read while another is confirmed."""
 SWEEP = 0.5  # seconds
-MARK = 0.25  # seconds
-QUIET = 1.0
-"""Seconds without an event after which a document is marked."""
+MARK = 0.15  # seconds
+QUIET, LONGEST = 0.3, 1.0
+"""Seconds without an event after which a document is marked, and for which it is not in any case."""
+SIGHTINGS = 3
+"""Sweeps in a row that must see something wait before it counts as left behind: a mark takes less time."""
 GATHER = 0.005
 """Seconds to let more commits come in while others are under way."""
 PAUSE_AFTER_FAILURE = 0.5  # seconds
@@ -76,8 +78,12 @@ class Sent:
 
     sequence: int = 0
     ids: set[str] = field(default_factory=set)
-    at: float = 0.0
-    """Of the last one, by the monotonic clock."""
+    first: float = 0.0
+    """When the first one was confirmed, and the last one, by the monotonic clock."""
+    last: float = 0.0
+
+    def is_to_mark(self, moment: float) -> bool:
+        return moment - self.last >= QUIET or moment - self.first >= LONGEST
 
 
 class Relay:
@@ -89,8 +95,8 @@ class Relay:
         self._changed: dict[str, dict[str, Waiting]] = defaultdict(dict)
         self._under_way: dict[str, set[str]] = defaultdict(set)
         self._sent: dict[str, dict[str, Sent]] = defaultdict(dict)
-        self._seen: dict[str, set[str]] = defaultdict(set)
-        """Documents that waited at the last sweep."""
+        self._seen: dict[str, dict[str, int]] = defaultdict(dict)
+        """Documents that waited at the last sweep, and at how many in a row."""
         self._tasks = GreenPool(TASKS)
         self._wake = Signal()
 
@@ -129,7 +135,7 @@ class Relay:
             while any(self._changed.values()) or self._tasks.running():
                 self._relay_own()
                 self._tasks.waitall()
-            self._attempt(self._mark, 0)
+            self._attempt(self._mark, True)
 
     def _relay_own(self) -> None:
         changed, self._changed = self._changed, defaultdict(dict)
@@ -152,9 +158,9 @@ class Relay:
         return min((d[OUTBOX_SINCE] for d in self._waiting(shown, {"$limit": 1})), default=None)
 
     def _sweep(self) -> datetime | None:
-        """Start what nobody else publishes. What waits for the first time is left to who committed it."""
+        """Start what nobody else publishes. What has not waited for long is left to who committed it."""
         oldest: datetime | None = None
-        left: dict[str, set[str]] = defaultdict(set)
+        left: dict[str, dict[str, int]] = defaultdict(dict)
         own = {name: self._own(name) for name in self._collections}
         with self._waiting({OUTBOX: 1, OUTBOX_SINCE: 1}) as cursor:
             while self._lease.held and (batch := list(islice(cursor, BATCH))):
@@ -165,10 +171,12 @@ class Relay:
                 for name, documents in found.items():
                     # A mark may come between the server's answer and ours, so what is our own was noted before.
                     ids = documents.keys() - own[name] - self._own(name)
-                    stuck = ids if len(ids) == BATCH else ids & self._seen[name]  # a full batch is a backlog
+                    seen = {id: self._seen[name].get(id, 0) + 1 for id in ids}
+                    is_backlog = len(ids) == BATCH
+                    stuck = {id for id, times in seen.items() if is_backlog or times >= SIGHTINGS}
                     if stuck:
                         self._start(name, {id: Waiting(documents[id], clean=True) for id in stuck})
-                    left[name] |= ids - stuck
+                    left[name] |= {id: times for id, times in seen.items() if id not in stuck}
                 own = {name: self._own(name) for name in self._collections}
         self._seen = left
         return oldest
@@ -229,7 +237,8 @@ class Relay:
         for (id, rows), done in zip(waiting.items(), confirmed, strict=True):
             sent = self._sent[name].setdefault(id, Sent())
             sent.ids |= {row["id"] for row in rows[:done]}
-            sent.at = time.monotonic()
+            sent.last = time.monotonic()
+            sent.first = sent.first or sent.last
             if done:
                 sent.sequence = rows[done - 1]["sequence"]
 
@@ -247,11 +256,12 @@ class Relay:
                 eventlet.sleep(PAUSE_AFTER_FAILURE)
         return confirmed
 
-    def _mark(self, quiet: float = QUIET) -> None:
+    def _mark(self, all_of_it: bool = False) -> None:
         """Take what is confirmed out of the documents, and then out of memory."""
-        until = time.monotonic() - quiet
+        moment = time.monotonic()
         for name in self._collections:
-            confirmed = [(id, set(sent.ids)) for id, sent in self._sent[name].items() if sent.at <= until]
+            sent = self._sent[name].items()
+            confirmed = [(id, set(one.ids)) for id, one in sent if all_of_it or one.is_to_mark(moment)]
             for start in range(0, len(confirmed), BATCH):
                 marked = dict(confirmed[start : start + BATCH])
                 self._mark_documents(name, marked)
@@ -271,6 +281,7 @@ class Relay:
         for id, ids in marked.items():
             sent = self._sent[name][id]
             sent.ids -= ids
+            sent.first = sent.last
             if not sent.ids:
                 del self._sent[name][id]
 

@@ -308,7 +308,7 @@ def test_a_series_that_cannot_be_is_refused_in_plain_words(
 
 def test_staff_begins_one_for_a_resident_who_sees_it_and_may_change_it(recurring: Recurring, system: System) -> None:
     series = recurring.start("station", on_behalf_of="resident2", start=recurring.at(100).isoformat())
-    assert series["resident"] == {"id": "resident2", "name": None} and series["placed_by"] == "station"
+    assert series["resident"] == {"id": "resident2", "name": None, "phone": None} and series["placed_by"] == "station"
     for who in ("resident2", "station", "institute", "center", "admin"):
         assert recurring.read(series, who)["address"] == "村东 3 号"
         assert series["id"] in [one["id"] for one in system.person(who).read("/v1/series?limit=200")["items"]]

@@ -37,7 +37,7 @@ def no_outbox() -> None:
         document.pop(outbox.OUTBOX, None), document.pop(outbox.OUTBOX_SINCE, None)
         return write
 
-    patch(outbox.Relay, "_mark", lambda self: self._sent.clear())
+    patch(outbox.Relay, "_mark", lambda self, all_of_it=False: self._sent.clear())
     announce = unit_of_work.Work._announce
     patch(unit_of_work, "_write_of", bare)
     patch(unit_of_work.Work, "_announce", lambda self, read=False: announce(self))
