@@ -57,7 +57,7 @@ class Known:
         return match(need, near, self.volunteers, self.history, self.distances, self.rules, is_holiday(need))
 
     def persons(self, need: Need, team: Team) -> Persons:
-        return against_members(need, team, self.volunteers, self.history.tasks)
+        return against_members(need, team, self.volunteers, self.history.tasks or ())
 
     def stays_away(self, need: Need, team: Team) -> bool:
         return stays_away(need, team, self.rules.no_shows)

@@ -96,7 +96,7 @@ class Finder:
         ranks = need.mode is OfferMode.WAVES
         if not ids or not (ranks or rules.asks_for_history or need.start):
             return History()
-        served: Mapping[str, int] = {}
+        served: Mapping[str, int] | None = None
         if ranks or rules.asks_for_history:
             served = self._uow.orders.served(ids, need.target_group, self._now - EXPERIENCE)
         return History(self._uow.orders.tasks(ids), served)

@@ -204,10 +204,10 @@ class Task:
 
 @dataclass(frozen=True)
 class History:
-    """What the teams do now, and how often each has served the target group within a year."""
+    """What the teams do now, and how often each has served the target group within a year; None: nobody has looked."""
 
-    tasks: Sequence[Task] = ()
-    served: Mapping[str, int] = field(default_factory=dict)
+    tasks: Sequence[Task] | None = None
+    served: Mapping[str, int] | None = None
 
 
 Persons = dict[str, list[Why]]
@@ -327,14 +327,14 @@ def _judge(
     need: Need, team: Team, known: Mapping[str, Volunteer], history: History, distance: int, rules: RuleSet,
     slot: str | None,
 ) -> Candidate:  # fmt: skip
-    persons = against_members(need, team, known, history.tasks)
+    persons = against_members(need, team, known, history.tasks or ())
     fit = [id for id, hindrances in persons.items() if not hindrances]
     candidate = Candidate(
         team.id, Verdict.BLOCKED, _against_team(need, team, fit, rules.no_shows), fit=len(fit), distance=distance,
         members=dict(Counter(why for hindrances in persons.values() for why in hindrances)),
     )  # fmt: skip
-    load = sum(task.team == team.id for task in history.tasks)
-    served = history.served.get(team.id, 0)
+    load = None if history.tasks is None else sum(task.team == team.id for task in history.tasks)
+    served = None if history.served is None else history.served.get(team.id, 0)
     free = [id for id in fit if slot is None or id not in known or known[id].is_available(slot)]
     candidate.values = _values(persons, _share(len(free), len(fit)), distance, load, served)
     candidate.score = _score(candidate.values, rules.weights)
@@ -342,7 +342,7 @@ def _judge(
         everybody = all(is_firm(hindrances) for hindrances in persons.values())
         candidate.firm = is_firm(candidate.rules) or (Why.NOBODY in candidate.rules and everybody)
         return candidate
-    facts = Facts(len(fit), distance, load, served)
+    facts = Facts(len(fit), distance, load or 0, served or 0)
     if blocking := [rule.name for rule in rules.block if applies(rule.when, need, facts)]:
         candidate.rules = blocking
     else:
@@ -395,14 +395,17 @@ def applies(when: Condition, need: Need, facts: Facts) -> bool:
     )
 
 
-def _values(persons: Persons, slot: float, distance: int, load: int, served: int) -> dict[str, float]:
+def _values(
+    persons: Persons, slot: float, distance: int, load: int | None, served: int | None
+) -> dict[str, float]:  # fmt: skip
+    """What nobody has looked at is not among them."""
     able = sum(Why.UNSKILLED not in whys and Why.UNQUALIFIED not in whys for whys in persons.values())
     return {
         "skill": _share(able, len(persons)),
         "distance": 1 / (1 + distance),
         "slot": slot,
-        "load": 1 / (1 + load),
-        "experience": min(1.0, round(served / MUCH_EXPERIENCE, 4)),
+        **({} if load is None else {"load": 1 / (1 + load)}),
+        **({} if served is None else {"experience": min(1.0, round(served / MUCH_EXPERIENCE, 4))}),
     }
 
 
@@ -411,7 +414,7 @@ def _share(part: int, whole: int) -> float:
 
 
 def _score(values: Mapping[str, float], weights: Weights) -> float:
-    given: dict[str, float] = weights.model_dump()
+    given: dict[str, float] = {name: weight for name, weight in weights.model_dump().items() if name in values}
     total = sum(given.values()) or 1
     return round(sum(values[name] * weight for name, weight in given.items()) / total, 4)
 

@@ -463,9 +463,10 @@ class DispatchService:
         """What takes place at a site and below it on a day in China, as far as the actor may read it."""
         place, on = self._place(code), _day(day)
         own, begin = self._own(actor), midnight(on)
-        orders = self.uow.orders.of_day(actor, own, place.id, begin, begin + timedelta(days=1), MOST_OF_A_DAY)
-        self._trace(actor, orders, own, Request.DAY)
-        return {"site": place.id, "date": on, "items": [day_view(order, actor, own) for order in orders]}
+        orders = self.uow.orders.of_day(actor, own, place.id, begin, begin + timedelta(days=1), MOST_OF_A_DAY + 1)
+        self._trace(actor, orders[:MOST_OF_A_DAY], own, Request.DAY)
+        items = [day_view(order, actor, own) for order in orders[:MOST_OF_A_DAY]]
+        return {"site": place.id, "date": on, "items": items, "more": len(orders) > MOST_OF_A_DAY}
 
     @query
     def similar_orders(self, actor: Actor, service_item: str, site: str | None = None) -> dict[str, Any]:

@@ -570,8 +570,8 @@ def test_every_decision_keeps_what_it_was_made_of() -> None:
     assert (decision.at, decision.by, decision.mode, decision.rules) == (MORNING, "system", "fan_out", RULES.version)
     assert (decision.site, decision.tier, decision.chosen) == (VILLAGE, Tier.STATION, ["t1"])
     assert [(c.team, c.verdict) for c in decision.candidates] == [("t1", Verdict.APPROVED), ("idle", Verdict.BLOCKED)]
-    assert candidate(order).values == {"skill": 1, "distance": 1, "slot": 1, "load": 1, "experience": 0}
-    assert candidate(order).score == 0.9
+    assert candidate(order).values == {"skill": 1, "distance": 1, "slot": 1}, "what was looked at"
+    assert candidate(order).score == 1.0
 
 
 def test_a_decision_that_finds_nobody_is_kept_too() -> None:
