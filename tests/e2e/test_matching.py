@@ -40,7 +40,7 @@ def test_staff_reads_why_and_a_team_reads_its_own_part(steps: Steps, system: Sys
     assert set(decision["chosen"]) == asked(order) == {ZHIXIN, YIXING}
     (judged,) = [c for c in decision["candidates"] if c["team"] == ZHIXIN]  # a lot orders equals
     assert (judged["verdict"], judged["fit"], judged["borrowed"]) == ("approved", 5, False)
-    assert judged["why"][0]["text"] and set(judged["values"]) == {"skill", "distance", "slot", "load", "experience"}
+    assert judged["why"][0]["text"] and set(judged["values"]) == {"skill", "distance", "slot"}
     (own,) = decisions(system, order, "leader1")
     assert [c["team"] for c in own["candidates"]] == own["chosen"] == [ZHIXIN]
     (told,) = decisions(system, order, "resident")
