@@ -2,7 +2,7 @@
 
 Every process relays what it has committed itself, at once. What a dead process left is found by a sweep
 that one replica does under a lease; the sweep is the truth, and needs no clock: it publishes what it saw
-waiting three times in a row. An event is published after every earlier one of its aggregate was confirmed, whoever
+waiting four times in a row. An event is published after every earlier one of its aggregate was confirmed, whoever
 publishes, so first publications are in order even when two relays meet at one document; a crash before the
 mark means a duplicate with the same id, which the inbox absorbs. So the mark is in no hurry: it is made
 for many documents at once, when nothing has come of them for a while – earlier it would meet the next command's
@@ -38,9 +38,9 @@ TASKS = 3
 """Batches under way at a time: one is read while another is confirmed."""
 SWEEP = 0.5  # seconds
 MARK = 0.15  # seconds
-QUIET, LONGEST = 0.3, 1.0
+QUIET, LONGEST = 0.8, 2.0
 """Seconds without an event after which a document is marked, and for which it is not in any case."""
-SIGHTINGS = 3
+SIGHTINGS = 4
 """Sweeps in a row that must see something wait before it counts as left behind: a mark takes less time."""
 GATHER = 0.005
 """Seconds to let more commits come in while others are under way."""
