@@ -58,10 +58,11 @@ MODULES = (
 
 class Interface(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        if self.openapi_schema is None:
-            document = super().openapi()
+        is_new = self.openapi_schema is None
+        document = super().openapi()  # kept there
+        if is_new:
             examples.add_to(document, [route for module in MODULES for route in module.router.routes])
-        return super().openapi()
+        return document
 
 
 def build() -> FastAPI:

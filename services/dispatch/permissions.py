@@ -26,8 +26,16 @@ def is_holding_staff(actor: Actor, order: Order) -> bool:
 
 def reads_in_clear(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
     """Address and name: the requester, staff and the team that accepted."""
-    accepted = any(team.id == order.accepted_by for team in teams)
-    return actor.is_admin or is_requester(actor, order) or is_staff_above(actor, order.path) or accepted
+    return is_requester(actor, order) or reads_of_the_visit(actor, order, teams)
+
+
+def reads_of_the_visit(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
+    """What the team says of it: staff and the team that accepted, since it is about the resident."""
+    return actor.is_admin or is_staff_above(actor, order.path) or has_accepted(order, teams)
+
+
+def has_accepted(order: Order, teams: Iterable[Team]) -> bool:
+    return any(team.id == order.accepted_by for team in teams)
 
 
 def may_read(actor: Actor, order: Order, teams: Iterable[Team]) -> bool:
@@ -75,7 +83,7 @@ def side_of(actor: Actor, order: Order, teams: Iterable[Team], heard: bool) -> S
 def photographer(actor: Actor, order: Order, teams: Iterable[Team]) -> Side:
     """Whose photo it is: also of those of the team who were named for the order; raise as ``side_of`` does."""
     own = list(teams)
-    if actor.volunteer in order.volunteers and any(team.id == order.accepted_by for team in own):
+    if actor.volunteer in order.volunteers and has_accepted(order, own):
         return Side.TEAM
     return side_of(actor, order, own, heard=False)
 

@@ -464,8 +464,9 @@ class DispatchService:
         place, on = self._place(code), _day(day)
         own, begin = self._own(actor), midnight(on)
         orders = self.uow.orders.of_day(actor, own, place.id, begin, begin + timedelta(days=1), MOST_OF_A_DAY + 1)
-        self._trace(actor, orders[:MOST_OF_A_DAY], own, Request.DAY)
-        items = [day_view(order, actor, own) for order in orders[:MOST_OF_A_DAY]]
+        shown = orders[:MOST_OF_A_DAY]
+        self._trace(actor, shown, own, Request.DAY)
+        items = [day_view(order, actor, own) for order in shown]
         return {"site": place.id, "date": on, "items": items, "more": len(orders) > MOST_OF_A_DAY}
 
     @query
@@ -529,16 +530,16 @@ class DispatchService:
     @query
     def photos(self, actor: Actor, order_id: str) -> dict[str, Any]:
         """Oldest first."""
-        order = self._photographed(actor, order_id)
+        order, _ = self._photographed(actor, order_id)
         return {"items": [photo_view(photo) for photo in self._photos.listed(order.photos)]}
 
     @command()
     def photo(self, actor: Actor, order_id: str, photo_id: str) -> dict[str, Any]:
         """The picture itself, a JPEG as base64."""
-        order = self._photographed(actor, order_id)
+        order, own = self._photographed(actor, order_id)
         if photo_id not in order.photos:
             raise NotFound("没有找到这张照片")
-        self._trace(actor, [order], self._own(actor), Request.PHOTO)
+        self._trace(actor, [order], own, Request.PHOTO)
         return {"data": self._photos.get(photo_id).data}
 
     @query
@@ -847,10 +848,10 @@ class DispatchService:
         photos: Photos = self.uow.photos
         return photos
 
-    def _photographed(self, actor: Actor, order_id: str) -> Order:
-        order: Order = self.uow.orders.get(order_id)
-        permissions.check_photos(actor, order, self._own(actor))
-        return order
+    def _photographed(self, actor: Actor, order_id: str) -> tuple[Order, list[Team]]:
+        order, own = self.uow.orders.get(order_id), self._own(actor)
+        permissions.check_photos(actor, order, own)
+        return order, own
 
     def _finder(self) -> Finder:
         return Finder(self.uow, now())

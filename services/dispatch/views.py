@@ -13,7 +13,7 @@ from services.dispatch.domain import Entry, Message, Note, Order
 from services.dispatch.inbox import TITLES, Matter
 from services.dispatch.known import Item, Team
 from services.dispatch.matching import Candidate, Decision, RuleSet, in_words
-from services.dispatch.permissions import is_requester, is_staff_above, reads_in_clear
+from services.dispatch.permissions import is_requester, is_staff_above, reads_in_clear, reads_of_the_visit
 from services.dispatch.photos import Photo
 from services.dispatch.quality import FACTS, Tally
 from services.dispatch.series import Occurrence, Series
@@ -63,7 +63,9 @@ def order_view(order: Order, actor: Actor, teams: Iterable[Team] = ()) -> dict[s
         "evidence": order.evidence if clear else [],
         "photos": order.photos if clear else [],
         "rating": _rating(order, clear),
-        "visit_rating": _visit_rating(order) if _sees_visit(order, actor, teams) else None,
+        "visit_rating": _scored(order.visit_score, order.visit_comment)
+        if reads_of_the_visit(actor, order, teams)
+        else None,
         "possible": order.possible,
         "pool": bool(order.pool_at),
         "next_offer_at": order.wave_at,
@@ -172,14 +174,8 @@ def _resident(of: Order | Series) -> dict[str, Any]:
     return {"id": of.resident_id, "name": of.resident_name, "phone": of.phone}
 
 
-def _visit_rating(order: Order) -> dict[str, Any] | None:
-    return None if order.visit_score is None else {"score": order.visit_score, "comment": order.visit_comment}
-
-
-def _sees_visit(order: Order, actor: Actor, teams: Iterable[Team]) -> bool:
-    """Staff and the team: it is about the resident."""
-    was_there = any(team.id == order.accepted_by for team in teams)
-    return actor.is_admin or is_staff_above(actor, order.path) or was_there
+def _scored(score: int | None, comment: str | None) -> dict[str, Any] | None:
+    return None if score is None else {"score": score, "comment": comment}
 
 
 def message_view(message: Message) -> dict[str, Any]:
@@ -254,7 +250,7 @@ def support_view(request: SupportRequest) -> dict[str, Any]:
         "taken_by": request.taken_by,
         "answer": request.answer,
         "sent": [goods.model_dump() for goods in request.sent],
-        "rating": None if request.score is None else {"score": request.score, "comment": request.comment},
+        "rating": _scored(request.score, request.comment),
         "timeline": [{"time": step.time, "event": step.event, "actor": step.actor} for step in request.timeline],
         "possible": request.possible,
     }
